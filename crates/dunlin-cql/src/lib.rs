@@ -1,0 +1,1 @@
+//! The language: text to statement to operation, replies to text, errors with position.

@@ -1,0 +1,1 @@
+//! Membership state machine: digests and deltas, generations, phi accrual, peer choice.

@@ -1,0 +1,3 @@
+//! The Dynamo part: coordinator, replica, hints, read repair, Merkle repair, range transfer.
+
+pub mod store;

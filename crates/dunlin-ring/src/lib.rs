@@ -1,0 +1,1 @@
+//! Virtual nodes, layouts, placement, assignment, and the chain that changes them.

@@ -1,0 +1,1 @@
+//! A node: configuration, identity, start and stop order, client listener, admin HTTP, metrics, workers.

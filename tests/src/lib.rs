@@ -1,0 +1,1 @@
+//! Tests of the whole: project rules (tidy), real processes, docker.
