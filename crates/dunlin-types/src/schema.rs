@@ -9,6 +9,7 @@ use crate::time::Hlc;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Identity of a table: drawn when it is created (or truncated), so that a later table of the same
 /// name never meets the old one's data.
@@ -195,7 +196,7 @@ pub struct Register<T> {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Schema {
     keyspaces: BTreeMap<String, Register<KeyspaceDef>>,
-    tables: BTreeMap<(String, String), Register<TableDef>>,
+    tables: BTreeMap<String, BTreeMap<String, Register<Arc<TableDef>>>>,
 }
 
 impl Schema {
@@ -206,8 +207,13 @@ impl Schema {
 
     /// The live table of that name; none if its keyspace is gone.
     pub fn table(&self, keyspace: &str, name: &str) -> Option<&TableDef> {
+        self.shared_table(keyspace, name).map(Arc::as_ref)
+    }
+
+    /// The same, to be shared by requests without copying the definition.
+    pub fn shared_table(&self, keyspace: &str, name: &str) -> Option<&Arc<TableDef>> {
         self.keyspace(keyspace)?;
-        self.tables.get(&(keyspace.to_owned(), name.to_owned()))?.value.as_ref()
+        self.tables.get(keyspace)?.get(name)?.value.as_ref()
     }
 
     /// The live table of that id.
@@ -223,16 +229,17 @@ impl Schema {
     /// Live tables by (keyspace, name).
     pub fn tables(&self) -> impl Iterator<Item = &TableDef> {
         self.tables
-            .values()
-            .filter_map(|r| r.value.as_ref())
-            .filter(|t| self.keyspace(&t.keyspace).is_some())
+            .iter()
+            .filter(|(keyspace, _)| self.keyspace(keyspace).is_some())
+            .flat_map(|(_, tables)| tables.values())
+            .filter_map(|r| r.value.as_deref())
     }
 
     /// Sets or drops a keyspace. Dropping one drops its tables too.
     pub fn set_keyspace(&mut self, name: &str, stamp: (Hlc, HostId), value: Option<KeyspaceDef>) {
         if value.is_none() {
-            for ((keyspace, _), register) in &mut self.tables {
-                if keyspace == name && register.value.is_some() && register.stamp < stamp {
+            for register in self.tables.get_mut(name).into_iter().flat_map(BTreeMap::values_mut) {
+                if register.value.is_some() && register.stamp < stamp {
                     *register = Register { stamp, value: None };
                 }
             }
@@ -242,7 +249,8 @@ impl Schema {
 
     /// Sets or drops a table.
     pub fn set_table(&mut self, keyspace: &str, name: &str, stamp: (Hlc, HostId), value: Option<TableDef>) {
-        set(&mut self.tables, (keyspace.to_owned(), name.to_owned()), Register { stamp, value });
+        let value = value.map(Arc::new);
+        set(self.tables.entry(keyspace.to_owned()).or_default(), name.to_owned(), Register { stamp, value });
     }
 
     /// Joins another copy: commutative, associative, idempotent.
@@ -250,15 +258,19 @@ impl Schema {
         for (name, register) in &other.keyspaces {
             set(&mut self.keyspaces, name.clone(), register.clone());
         }
-        for (name, register) in &other.tables {
-            set(&mut self.tables, name.clone(), register.clone());
+        for (keyspace, tables) in &other.tables {
+            let mine = self.tables.entry(keyspace.clone()).or_default();
+            for (name, register) in tables {
+                set(mine, name.clone(), register.clone());
+            }
         }
     }
 
     /// The highest clock in any stamp.
     pub fn stamp_max(&self) -> Hlc {
         let keyspaces = self.keyspaces.values().map(|r| r.stamp.0);
-        keyspaces.chain(self.tables.values().map(|r| r.stamp.0)).max().unwrap_or_default()
+        let tables = self.tables.values().flat_map(BTreeMap::values).map(|r| r.stamp.0);
+        keyspaces.chain(tables).max().unwrap_or_default()
     }
 }
 
