@@ -1,1 +1,23 @@
-//! Rust client of the text protocol: get, put, delete, scan, execute; pool, pipelining, retry rules.
+//! Rust client of Dunlin's text protocol.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), dunlin_client::ClientError> {
+//! let client = dunlin_client::Client::new(["127.0.0.1:9041", "127.0.0.2:9041"]);
+//! client.put("dunlin.kv", "alice", "3 apples").await?;
+//! assert_eq!(client.get("dunlin.kv", "alice").await?.values, ["3 apples"]);
+//! # Ok(()) }
+//! ```
+//!
+//! [`Client`] picks a node, keeps idle connections, and tries another node when that cannot have applied
+//! anything twice. [`Connection`] is one socket with pipelining. [`reply`] is what comes back.
+
+mod client;
+mod connection;
+mod error;
+pub mod reply;
+pub mod text;
+
+pub use client::{Client, Found, Options};
+pub use connection::Connection;
+pub use error::ClientError;
+pub use reply::{Failure, Reply};
