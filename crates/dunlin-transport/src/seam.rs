@@ -69,7 +69,13 @@ pub trait Handler: Send + Sync {
 pub trait Transport: Send + Sync {
     /// Sends a message and waits for the answer, at most `timeout`. Connects on first use; backs off
     /// from a peer that cannot be reached. Dropping the future forgets the answer, not the call.
-    fn call(&self, to: SocketAddr, lane: Lane, body: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+    fn call(
+        &self,
+        to: SocketAddr,
+        lane: Lane,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 
     /// Takes the handler; calls that arrive before are refused.
     fn listen(&self, handler: Arc<dyn Handler>);
