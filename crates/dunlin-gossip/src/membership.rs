@@ -117,8 +117,14 @@ impl Gossip {
     /// Panics if name or value are over the bounds of [`key`], or there are too many values.
     pub fn set(&mut self, name: &str, value: impl Into<Bytes>) -> bool {
         let value = value.into();
-        assert!(name.len() <= key::KEY_BYTES_MAX && value.len() <= key::VALUE_BYTES_MAX, "{name} is too long");
-        assert!(self.own.values().len() < key::VALUES_MAX || self.own.value(name).is_some(), "too many values");
+        assert!(
+            name.len() <= key::KEY_BYTES_MAX && value.len() <= key::VALUE_BYTES_MAX,
+            "{name} is too long"
+        );
+        assert!(
+            self.own.values().len() < key::VALUES_MAX || self.own.value(name).is_some(),
+            "too many values"
+        );
         self.own.set(name, value)
     }
 

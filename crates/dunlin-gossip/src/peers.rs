@@ -69,7 +69,11 @@ mod tests {
     }
 
     /// Over 1000 rounds: how many chose from (live, down, seeds).
-    fn count(live: &BTreeSet<SocketAddr>, down: &BTreeSet<SocketAddr>, seeds: &BTreeSet<SocketAddr>) -> [usize; 3] {
+    fn count(
+        live: &BTreeSet<SocketAddr>,
+        down: &BTreeSet<SocketAddr>,
+        seeds: &BTreeSet<SocketAddr>,
+    ) -> [usize; 3] {
         let rng = Sequence(AtomicU64::new(7));
         let mut rounds = [0; 3];
         for _ in 0..1000 {

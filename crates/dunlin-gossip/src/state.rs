@@ -141,8 +141,7 @@ impl NodeState {
     /// here would leave a gap and is ignored, but for its heartbeat.
     pub fn apply(&mut self, delta: NodeDelta) -> Applied {
         debug_assert_eq!(self.generation, delta.generation);
-        let mut applied =
-            Applied { heartbeat: self.learn_heartbeat(delta.heartbeat), changed: Vec::new() };
+        let mut applied = Applied { heartbeat: self.learn_heartbeat(delta.heartbeat), changed: Vec::new() };
         if delta.after > self.version {
             return applied;
         }
