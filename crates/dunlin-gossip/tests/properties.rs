@@ -1,5 +1,7 @@
 //! Properties of states, deltas and messages under arbitrary order, loss and size.
 
+#![allow(clippy::unwrap_used)] // Helpers outside test functions are tests too.
+
 mod support;
 
 use dunlin_gossip::state::NodeState;

@@ -1,5 +1,5 @@
 //! A cluster of state machines with instant messages and one clock.
-#![allow(dead_code)] // Each test binary uses a part.
+#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses a part.
 
 use dunlin_gossip::{Ack, Config, Event, Gossip, Syn, SynAck};
 use dunlin_types::runtime::Rng;
