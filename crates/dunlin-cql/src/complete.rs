@@ -1,0 +1,165 @@
+//! What could be typed next: for a shell's tab key.
+
+use crate::help;
+use crate::name::Quoted;
+use crate::parser::expected_at_end;
+use crate::splitter::Splitter;
+use crate::syntax::Expected;
+use crate::system::{self, SystemTable};
+use dunlin_types::Consistency;
+
+/// First words of statements.
+pub const STATEMENTS: [&str; 20] = [
+    "ALTER",
+    "BEGIN",
+    "CONSISTENCY",
+    "CREATE",
+    "DELETE",
+    "DESCRIBE",
+    "DROP",
+    "EXIT",
+    "EXPLAIN",
+    "HELP",
+    "INSERT",
+    "LOGIN",
+    "PAGING",
+    "QUIT",
+    "SELECT",
+    "SHOW",
+    "TRACING",
+    "TRUNCATE",
+    "UPDATE",
+    "USE",
+];
+const USING_OPTIONS: [&str; 9] =
+    ["AFTER", "CONSISTENCY", "CONTEXT", "DURABILITY", "PAGE", "REQUEST", "TIMEOUT", "TIMESTAMP", "TTL"];
+const TYPES: [&str; 6] = ["bigint", "blob", "boolean", "double", "text", "uuid"];
+const WITH_OPTIONS: [&str; 9] = [
+    "comment",
+    "compression",
+    "conflicts",
+    "default_time_to_live",
+    "durable_writes",
+    "gc_grace_seconds",
+    "replication",
+    "sloppy_quorum",
+    "speculative_retry",
+];
+
+/// Names a shell knows of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Keyspaces.
+    pub keyspaces: Vec<String>,
+    /// Tables of the keyspace in use.
+    pub tables: Vec<String>,
+    /// Columns of those tables.
+    pub columns: Vec<String>,
+}
+
+/// Where the word under the cursor begins, and the words that could stand there, sorted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// Byte offset in the text.
+    pub start: usize,
+    /// Each is a whole word, with what has to follow it if only one thing can.
+    pub candidates: Vec<String>,
+}
+
+/// Completes the last word of `text`, everything before the cursor. Keywords follow the grammar.
+pub fn complete(text: &str, names: &Names) -> Completion {
+    let word = text.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+    let start = text.len() - word.len();
+    let before = last_statement(&text[..start]);
+    let mut candidates = Vec::new();
+    for expected in expected_at_end(before) {
+        add(&mut candidates, expected, names);
+    }
+    let typed = word.to_ascii_lowercase();
+    candidates.retain(|candidate| candidate.to_ascii_lowercase().starts_with(&typed));
+    candidates.sort();
+    candidates.dedup();
+    Completion { start, candidates }
+}
+
+/// The text after the last statement's end.
+fn last_statement(text: &str) -> &str {
+    let mut splitter = Splitter::new();
+    let mut rest = text;
+    while let Some(end) = splitter.feed(rest.as_bytes()) {
+        rest = rest.get(end..).unwrap_or_default();
+    }
+    rest
+}
+
+fn add(candidates: &mut Vec<String>, expected: Expected, names: &Names) {
+    let mut keywords = |words: &[&str]| candidates.extend(words.iter().map(|word| (*word).to_owned()));
+    match expected {
+        Expected::Word(word) => keywords(&[word]),
+        Expected::Statement => keywords(&STATEMENTS),
+        Expected::BatchStatement => keywords(&["APPLY", "DELETE", "INSERT", "UPDATE"]),
+        Expected::UsingOption => keywords(&USING_OPTIONS),
+        Expected::Consistency => keywords(&Consistency::ALL.map(Consistency::name)),
+        Expected::Type => keywords(&TYPES),
+        Expected::Option => keywords(&WITH_OPTIONS),
+        Expected::Topic => candidates.extend(help::topics().map(str::to_uppercase)),
+        Expected::Keyspace => add_names(candidates, &names.keyspaces),
+        Expected::Column => {
+            add_names(candidates, &names.columns);
+        }
+        Expected::Table => {
+            add_names(candidates, &names.tables);
+            add_names(candidates, &names.keyspaces);
+            let system = SystemTable::ALL.map(|table| format!("{}.{}", system::KEYSPACE, table.name()));
+            candidates.extend(system);
+        }
+        Expected::Symbol(_)
+        | Expected::Constant
+        | Expected::Text
+        | Expected::Integer
+        | Expected::Duration
+        | Expected::Uuid
+        | Expected::End => {}
+    }
+}
+
+fn add_names(candidates: &mut Vec<String>, names: &[String]) {
+    candidates.extend(names.iter().map(|name| Quoted(name).to_string()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[&str]) {
+        let names = Names {
+            keyspaces: vec!["dunlin".into()],
+            tables: vec!["kv".into()],
+            columns: vec!["key".into(), "value".into()],
+        };
+        let completion = complete(text, &names);
+        assert_eq!(completion.candidates, expected, "{text}");
+    }
+
+    #[test]
+    fn keywords_by_place_and_names() {
+        check("SEL", &["SELECT"]);
+        check("USE d; sel", &["SELECT"]);
+        check("SELECT * ", &["FROM"]);
+        check("SELECT * FROM k", &["kv"]);
+        check("SELECT * FROM kv ", &["LIMIT", "USING", "WHERE"]);
+        check("SELECT * FROM kv WHERE k", &["key"]);
+        check("INSERT INTO kv (key, value) VALUES ('a', 'b') USING T", &["TIMEOUT", "TIMESTAMP", "TTL"]);
+        check("CREATE ", &["KEYSPACE", "TABLE"]);
+        check("CREATE TABLE t (k ui", &["uuid"]);
+        check("CONSISTENCY lo", &["LOCAL_ONE", "LOCAL_QUORUM"]);
+        check("SELECT 'a", &[]);
+        check("no such thing", &[]);
+        check("SELECT * FROM kv;", &STATEMENTS);
+    }
+
+    #[test]
+    fn the_word_is_replaced_from_its_start() {
+        assert_eq!(complete("USE x; SEL", &Names::default()).start, 7);
+    }
+}

@@ -1,0 +1,170 @@
+//! What the server answers: structured, and as bytes of the protocol page.
+//!
+//! [`Reply::encode`] is for servers; [`ReplyReader`] takes bytes in any pieces and gives replies back.
+
+mod encode;
+mod reader;
+
+use bytes::Bytes;
+use dunlin_types::ErrorCode;
+
+pub use reader::{ReplyError, ReplyReader};
+
+/// One cell of a row: UTF-8 text or null.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cell(Option<Bytes>);
+
+impl Cell {
+    /// `\N`.
+    pub const NULL: Cell = Cell(None);
+
+    /// Text.
+    pub fn text(text: impl Into<String>) -> Cell {
+        Cell(Some(Bytes::from(text.into().into_bytes())))
+    }
+
+    /// Text that shares the given bytes; `None` if they are not UTF-8.
+    pub fn shared(bytes: &Bytes) -> Option<Cell> {
+        std::str::from_utf8(bytes).ok()?;
+        Some(Cell(Some(bytes.clone())))
+    }
+
+    /// The text; `None` if null.
+    pub fn as_str(&self) -> Option<&str> {
+        self.0.as_ref().map(|bytes| std::str::from_utf8(bytes).expect("a cell is made from UTF-8 only"))
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        self.0.as_deref()
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Cell {
+        Cell::text(text)
+    }
+}
+
+/// `name=value` of a last line.
+pub type Field = (String, String);
+
+/// Answer to one statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply {
+    /// `WARNING` lines.
+    pub warnings: Vec<String>,
+    /// `TRACE` lines.
+    pub trace: Vec<TraceLine>,
+    /// The answer proper.
+    pub body: Body,
+}
+
+/// A `TRACE` line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TraceLine {
+    /// Microseconds since the statement was taken up.
+    pub micros: u64,
+    /// Name of the node.
+    pub node: String,
+    /// What happened.
+    pub text: String,
+}
+
+/// The answer proper.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// `OK`.
+    Ok(Vec<Field>),
+    /// `COLUMNS`, `ROW`..., `END`. `rows=` is written from the number of rows.
+    Rows {
+        /// Headings.
+        columns: Vec<String>,
+        /// Each as long as the headings.
+        rows: Vec<Vec<Cell>>,
+        /// Fields of `END` after `rows=`.
+        end: Vec<Field>,
+    },
+    /// `ERROR`.
+    Error {
+        /// What kind.
+        code: ErrorCode,
+        /// For a person.
+        message: String,
+        /// Details.
+        fields: Vec<Field>,
+    },
+}
+
+impl Body {
+    /// The fields of the last line; for rows those after `rows=`.
+    pub fn fields(&self) -> &[Field] {
+        match self {
+            Body::Ok(fields) | Body::Rows { end: fields, .. } | Body::Error { fields, .. } => fields,
+        }
+    }
+}
+
+impl From<Body> for Reply {
+    fn from(body: Body) -> Reply {
+        Reply { warnings: Vec::new(), trace: Vec::new(), body }
+    }
+}
+
+impl Reply {
+    /// `OK` without fields.
+    pub fn ok() -> Reply {
+        Body::Ok(Vec::new()).into()
+    }
+
+    /// `OK` with one field.
+    pub fn ok_with(name: impl Into<String>, value: impl Into<String>) -> Reply {
+        Body::Ok(vec![(name.into(), value.into())]).into()
+    }
+
+    /// Rows, with nothing more than `rows=` at their end.
+    pub fn rows(columns: Vec<String>, rows: Vec<Vec<Cell>>) -> Reply {
+        Body::Rows { columns, rows, end: Vec::new() }.into()
+    }
+
+    /// `ERROR` without fields.
+    pub fn error(code: ErrorCode, message: impl Into<String>) -> Reply {
+        Body::Error { code, message: message.into(), fields: Vec::new() }.into()
+    }
+
+    /// Adds a field to the last line.
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Reply {
+        match &mut self.body {
+            Body::Ok(fields) | Body::Rows { end: fields, .. } | Body::Error { fields, .. } => {
+                fields.push((name.into(), value.into()));
+            }
+        }
+        self
+    }
+
+    /// The value of a field of the last line.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.body.fields().iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The error code, if it is an error.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self.body {
+            Body::Error { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+impl From<crate::SyntaxError> for Reply {
+    fn from(error: crate::SyntaxError) -> Reply {
+        Reply::error(ErrorCode::Syntax, error.message)
+            .with("line", error.line.to_string())
+            .with("column", error.column.to_string())
+    }
+}
+
+impl From<crate::PlanError> for Reply {
+    fn from(error: crate::PlanError) -> Reply {
+        Reply::error(error.code, error.message)
+    }
+}
