@@ -1,2 +1,54 @@
-//! Placeholder entry point.
-fn main() {}
+//! The `dunlin` command: a node, a whole local cluster, and everything a developer types.
+//!
+//! One file a verb. Exit status: 0 done, 1 the operation failed, 2 wrong usage.
+
+mod admin;
+mod args;
+mod bench;
+mod certs;
+mod local;
+mod oneshot;
+mod output;
+mod server;
+mod shell;
+mod verify;
+
+use args::{Cli, Verb};
+use clap::{CommandFactory, Parser};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.verb {
+        Verb::Server(args) => return server::run(&args),
+        Verb::CheckConfig(args) => return server::check(&args),
+        Verb::Local(args) => block_on(local::run(args)),
+        Verb::Shell(args) => block_on(shell::run(args)),
+        Verb::Get(args) => block_on(oneshot::get(args)),
+        Verb::Put(args) => block_on(oneshot::put(args)),
+        Verb::Delete(args) => block_on(oneshot::delete(args)),
+        Verb::Scan(args) => block_on(oneshot::scan(args)),
+        Verb::Verify(args) => block_on(verify::run(args)),
+        Verb::Bench(args) => block_on(bench::run(args)),
+        Verb::Certs(args) => certs::run(args),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "dunlin", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("dunlin: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(future);
+    // Nothing is waited for: a terminal's line reader may still sit in its read.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,252 @@
+//! `dunlin bench`: a closed-loop load generator with latency histograms.
+
+#![allow(clippy::disallowed_methods, reason = "a load generator measures real time and runs tasks on tokio")]
+
+use crate::args::{BenchArgs, Durability, Format, Mix};
+use anyhow::Context;
+use dunlin_client::{Connection, Failure};
+use hdrhistogram::Histogram;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What one mix came to.
+struct Outcome {
+    mix: Mix,
+    seconds: f64,
+    reads: Histogram<u64>,
+    writes: Histogram<u64>,
+    errors: BTreeMap<String, u64>,
+}
+
+struct Plan {
+    args: BenchArgs,
+    hosts: Vec<String>,
+    value: String,
+}
+
+/// Measures each mix in turn. Exit status 1 if nothing succeeded or anything failed.
+pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    let mut random = StdRng::seed_from_u64(args.seed);
+    let value: String = (0..args.value_size).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect();
+    let plan = Arc::new(Plan { hosts: args.target.hosts(), args, value });
+    if plan.args.mix.iter().any(|mix| mix.reads() > 0.0) {
+        fill(&plan).await.context("writing the keys that are to be read")?;
+    }
+    let mut failed = false;
+    let mut all = Vec::new();
+    for &mix in &plan.args.mix {
+        let outcome = measure(&plan, mix).await?;
+        failed |= !outcome.errors.is_empty() || outcome.reads.len() + outcome.writes.len() == 0;
+        match plan.args.format {
+            Format::Text => print_text(&plan, &outcome),
+            Format::Json => all.push(json(&outcome)),
+        }
+    }
+    if plan.args.format == Format::Json {
+        let summary = serde_json::json!({
+            "clients": plan.args.clients, "pipeline": plan.args.pipeline, "value_bytes": plan.args.value_size, "keys": plan.args.keys,
+            "consistency": plan.args.target.consistency.name(), "durability": durability(&plan.args), "hosts": plan.hosts, "mixes": all,
+        });
+        println!("{summary:#}");
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn durability(args: &BenchArgs) -> &'static str {
+    match args.durability {
+        Durability::Synced => "synced",
+        Durability::Buffered => "buffered",
+    }
+}
+
+fn key(n: u64) -> String {
+    format!("key{n:013}")
+}
+
+fn put_statement(plan: &Plan, n: u64) -> String {
+    let args = &plan.args;
+    let durability = match args.durability {
+        Durability::Synced => "",
+        Durability::Buffered => " USING DURABILITY buffered",
+    };
+    format!(
+        "INSERT INTO {} (key, value) VALUES ('{}', '{}'){durability};",
+        args.target.table,
+        key(n),
+        plan.value
+    )
+}
+
+fn get_statement(plan: &Plan, n: u64) -> String {
+    format!("SELECT value FROM {} WHERE key = '{}';", plan.args.target.table, key(n))
+}
+
+async fn connect(plan: &Plan, client: usize) -> anyhow::Result<Connection> {
+    let host = &plan.hosts[client % plan.hosts.len()];
+    let mut connection = Connection::connect(host, plan.args.target.timeout()).await?;
+    connection.execute(&format!("CONSISTENCY {}", plan.args.target.consistency)).await?;
+    Ok(connection)
+}
+
+/// Writes every key once, pipelined.
+async fn fill(plan: &Arc<Plan>) -> anyhow::Result<()> {
+    const LOADERS: u64 = 8;
+    const WINDOW: usize = 64;
+    let mut tasks = Vec::new();
+    for loader in 0..LOADERS {
+        let plan = plan.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut connection = connect(&plan, usize::try_from(loader).unwrap_or(0)).await?;
+            for n in (loader..plan.args.keys).step_by(usize::try_from(LOADERS).unwrap_or(1)) {
+                connection.queue(&put_statement(&plan, n));
+                if connection.waiting() >= WINDOW {
+                    connection.flush().await?;
+                    while connection.waiting() > 0 {
+                        connection.receive().await??;
+                    }
+                }
+            }
+            connection.flush().await?;
+            while connection.waiting() > 0 {
+                connection.receive().await??;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
+}
+
+struct Worker {
+    reads: Histogram<u64>,
+    writes: Histogram<u64>,
+    errors: BTreeMap<String, u64>,
+}
+
+async fn measure(plan: &Arc<Plan>, mix: Mix) -> anyhow::Result<Outcome> {
+    let mut connections = Vec::new();
+    for client in 0..usize::try_from(plan.args.clients)? {
+        connections.push(connect(plan, client).await?);
+    }
+    let began = Instant::now();
+    let until = began + Duration::try_from_secs_f64(plan.args.seconds).context("--seconds")?;
+    let mut tasks = Vec::new();
+    for (client, connection) in connections.into_iter().enumerate() {
+        let random =
+            StdRng::seed_from_u64(plan.args.seed ^ (client as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        tasks.push(tokio::spawn(work(plan.clone(), mix, connection, random, until)));
+    }
+    let mut outcome =
+        Outcome { mix, seconds: 0.0, reads: histogram(), writes: histogram(), errors: BTreeMap::new() };
+    for task in tasks {
+        let worker = task.await?;
+        outcome.reads.add(&worker.reads)?;
+        outcome.writes.add(&worker.writes)?;
+        for (code, count) in worker.errors {
+            *outcome.errors.entry(code).or_default() += count;
+        }
+    }
+    outcome.seconds = began.elapsed().as_secs_f64();
+    Ok(outcome)
+}
+
+fn histogram() -> Histogram<u64> {
+    // Nanoseconds, up to five minutes.
+    Histogram::new_with_max(300_000_000_000, 3).expect("the bounds are valid")
+}
+
+async fn work(
+    plan: Arc<Plan>,
+    mix: Mix,
+    mut connection: Connection,
+    mut random: StdRng,
+    until: Instant,
+) -> Worker {
+    let mut worker = Worker { reads: histogram(), writes: histogram(), errors: BTreeMap::new() };
+    let mut flying: VecDeque<(bool, Instant)> = VecDeque::new();
+    loop {
+        let now = Instant::now();
+        if now < until {
+            while flying.len() < plan.args.pipeline as usize {
+                let n = random.random_range(0..plan.args.keys);
+                let read = random.random_bool(mix.reads());
+                connection.queue(&if read { get_statement(&plan, n) } else { put_statement(&plan, n) });
+                flying.push_back((read, Instant::now()));
+            }
+            if let Err(error) = connection.flush().await {
+                *worker.errors.entry(error.to_string()).or_default() += 1;
+                return worker;
+            }
+        }
+        let Some((read, sent)) = flying.pop_front() else { return worker };
+        match connection.receive().await {
+            Ok(Ok(_)) => {
+                let nanos = u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                if read { &mut worker.reads } else { &mut worker.writes }.saturating_record(nanos);
+            }
+            Ok(Err(Failure { code, .. })) => *worker.errors.entry(code).or_default() += 1,
+            Err(error) => {
+                *worker.errors.entry(error.to_string()).or_default() += 1;
+                return worker;
+            }
+        }
+    }
+}
+
+const PERCENTILES: [(&str, f64); 4] = [("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p999", 99.9)];
+
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1000.0
+}
+
+fn print_text(plan: &Plan, outcome: &Outcome) {
+    let total = outcome.reads.len() + outcome.writes.len();
+    println!(
+        "{}: {:.0} operations/s at {} with {} clients, {} bytes, {} ({total} in {:.1} s)",
+        outcome.mix.name(),
+        total as f64 / outcome.seconds,
+        plan.args.target.consistency,
+        plan.args.clients,
+        plan.args.value_size,
+        durability(&plan.args),
+        outcome.seconds
+    );
+    for (what, histogram) in [("reads", &outcome.reads), ("writes", &outcome.writes)] {
+        if !histogram.is_empty() {
+            let figures: Vec<String> = PERCENTILES
+                .iter()
+                .map(|(name, p)| format!("{name} {:.0} us", micros(histogram.value_at_percentile(*p))))
+                .collect();
+            println!("  {what}: {}, max {:.0} us", figures.join(", "), micros(histogram.max()));
+        }
+    }
+    for (error, count) in &outcome.errors {
+        println!("  errors: {count} x {error}");
+    }
+}
+
+fn json(outcome: &Outcome) -> serde_json::Value {
+    let side = |histogram: &Histogram<u64>| {
+        let mut object = serde_json::Map::new();
+        object.insert("count".into(), histogram.len().into());
+        for (name, p) in PERCENTILES {
+            object.insert(format!("{name}_us"), micros(histogram.value_at_percentile(p)).into());
+        }
+        object.insert("max_us".into(), micros(histogram.max()).into());
+        serde_json::Value::Object(object)
+    };
+    serde_json::json!({
+        "mix": outcome.mix.name(),
+        "seconds": outcome.seconds,
+        "operations_per_second": (outcome.reads.len() + outcome.writes.len()) as f64 / outcome.seconds,
+        "reads": side(&outcome.reads),
+        "writes": side(&outcome.writes),
+        "errors": outcome.errors,
+    })
+}

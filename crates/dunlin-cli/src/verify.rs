@@ -1,0 +1,111 @@
+//! `dunlin verify`: reads every key of a CSV file back, one read a key, and compares.
+
+use crate::args::VerifyArgs;
+use crate::shell::progress;
+use anyhow::Context;
+use dunlin_client::{ClientError, Connection, text};
+use std::collections::VecDeque;
+use std::process::ExitCode;
+
+/// Reads in flight.
+const WINDOW: usize = 256;
+/// Differences printed before only counting them.
+const SHOWN_MAX: u64 = 10;
+
+#[derive(Default)]
+struct Tally {
+    checked: u64,
+    missing: u64,
+    different: u64,
+    siblings: u64,
+}
+
+/// Exit status 1 if a key is missing, differs, or has siblings.
+pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
+    let file =
+        std::fs::File::open(&args.file).with_context(|| format!("cannot open {}", args.file.display()))?;
+    let bytes = file.metadata()?.len();
+    let bar = progress::bytes(bytes, "verifying");
+    let mut rows =
+        csv::ReaderBuilder::new().has_headers(args.header).flexible(true).from_reader(bar.wrap_read(file));
+
+    let hosts = args.target.hosts();
+    let mut connection = Connection::connect(&hosts[0], args.target.timeout()).await?;
+    connection.execute(&format!("CONSISTENCY {}", args.target.consistency)).await?;
+    let mut waiting: VecDeque<(String, String)> = VecDeque::new();
+    let mut tally = Tally::default();
+    let columns = key_and_value(&mut connection, &args.target.table).await?;
+    for row in rows.records() {
+        let row = row.with_context(|| format!("in {}", args.file.display()))?;
+        let (Some(key), Some(value)) = (row.get(0), row.get(1)) else {
+            anyhow::bail!(
+                "{}: row {} has fewer than two columns",
+                args.file.display(),
+                tally.checked + waiting.len() as u64 + 1
+            );
+        };
+        connection.queue(&format!(
+            "SELECT {} FROM {} WHERE {} = {}",
+            columns.1,
+            args.target.table,
+            columns.0,
+            text::quote(key)
+        ));
+        waiting.push_back((key.to_owned(), value.to_owned()));
+        if waiting.len() >= WINDOW {
+            connection.flush().await?;
+            while waiting.len() > WINDOW / 2 {
+                compare(&mut connection, &mut waiting, &mut tally).await?;
+            }
+        }
+    }
+    connection.flush().await?;
+    while !waiting.is_empty() {
+        compare(&mut connection, &mut waiting, &mut tally).await?;
+    }
+    bar.finish_and_clear();
+    let mismatches = tally.missing + tally.different + tally.siblings;
+    println!(
+        "checked: {}, mismatches: {mismatches} (missing {}, different {}, with siblings {})",
+        tally.checked, tally.missing, tally.different, tally.siblings
+    );
+    Ok(if mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Names of a table's two columns.
+async fn key_and_value(connection: &mut Connection, table: &str) -> Result<(String, String), ClientError> {
+    let reply = connection.execute(&format!("SELECT * FROM {table} LIMIT 1")).await?;
+    let mut columns = reply.columns.unwrap_or_default().into_iter().map(|name| format!("\"{name}\""));
+    Ok((columns.next().unwrap_or_default(), columns.next().unwrap_or_default()))
+}
+
+async fn compare(
+    connection: &mut Connection,
+    waiting: &mut VecDeque<(String, String)>,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let Some((key, expected)) = waiting.pop_front() else { return Ok(()) };
+    let reply = connection.receive().await?.with_context(|| format!("reading {key:?}"))?;
+    tally.checked += 1;
+    let found: Vec<Option<&str>> =
+        reply.rows.iter().map(|row| row.first().and_then(|cell| cell.as_deref())).collect();
+    let what = match found.as_slice() {
+        [] => {
+            tally.missing += 1;
+            "is missing".to_owned()
+        }
+        [Some(value)] if *value == expected => return Ok(()),
+        [value] => {
+            tally.different += 1;
+            format!("is {:?}, not {expected:?}", value.unwrap_or("null"))
+        }
+        many => {
+            tally.siblings += 1;
+            format!("has {} siblings", many.len())
+        }
+    };
+    if tally.missing + tally.different + tally.siblings <= SHOWN_MAX {
+        println!("{key:?} {what}");
+    }
+    Ok(())
+}

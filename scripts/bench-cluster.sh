@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# The cluster's figures, each the median of three: writes and reads per second at QUORUM on three local nodes with 64
+# and 256 clients (100-byte values), p50 and p99; cold start to `ready`; wall time of `nodetool status`.
+# Prints a Markdown table. SECONDS_EACH (5) bounds each run; DUNLIN_BIN_DIR names a folder with built binaries.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+seconds=${SECONDS_EACH:-5}
+bin=${DUNLIN_BIN_DIR:-}
+if [ -z "$bin" ]; then
+  cargo build --release --quiet --locked --bins -p dunlin-cli -p dunlin-nodetool
+  bin=target/release
+fi
+work=$(mktemp -d "${TMPDIR:-/tmp}/dunlin-bench.XXXXXX")
+base=${DUNLIN_BENCH_PORT:-22041}
+launcher=
+stop() { [ -z "$launcher" ] || { kill -TERM $launcher 2>/dev/null || true; wait $launcher 2>/dev/null || true; launcher=; }; }
+trap 'stop; rm -rf "$work"' EXIT
+median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+start() { # folder
+  "$bin/dunlin" local --nodes 3 --dir "$1" --base-port "$base" > "$work/out" 2>&1 &
+  launcher=$!
+  until grep -qx ready "$work/out"; do
+    kill -0 $launcher 2>/dev/null || { cat "$work/out"; exit 1; }
+    sleep 0.01
+  done
+}
+
+echo "machine: $(nproc) cores, $(awk -F: '/model name/ { print $2; exit }' /proc/cpuinfo | sed 's/^ //'), $(uname -sr); commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+echo
+echo "| figure | median of 3 |"
+echo "|---|---|"
+for run in 1 2 3; do
+  began=$(now_ms); start "$work/cold$run"; echo $(($(now_ms) - began)) >> "$work/cold"; stop
+done
+echo "| cold start of three nodes to \`ready\` (certificates made, cluster founded) | $(median < "$work/cold") ms |"
+
+start "$work/cluster"
+for _ in 1 2 3; do
+  began=$(date +%s%N); "$bin/nodetool" --host 127.0.0.1 --port $((base + 2)) status > /dev/null
+  echo $((($(date +%s%N) - began) / 100000)) >> "$work/status"
+done
+echo "| \`nodetool status\`, wall time | $(median < "$work/status" | awk '{ printf "%.1f", $1 / 10 }') ms |"
+
+hosts="127.0.0.1:$base,127.0.0.1:$((base + 10)),127.0.0.1:$((base + 20))"
+field() { grep -o "\"$1\": *[0-9.]*" "$2" | sed 's/.*: *//' | sed -n "$3p"; }
+for clients in 64 256; do
+  for mix in put get; do
+    for run in 1 2 3; do
+      "$bin/dunlin" bench --host "$hosts" --clients $clients --seconds "$seconds" --value-size 100 --mix $mix --seed $run --format json > "$work/json"
+      side=2; [ $mix = get ] && side=1 # reads come before writes
+      field operations_per_second "$work/json" 1 >> "$work/$mix$clients.ops"
+      for p in p50_us p99_us; do field $p "$work/json" $side >> "$work/$mix$clients.$p"; done
+    done
+    printf '| %s at QUORUM, %s clients, 100 bytes | %.0f/s, p50 %.0f us, p99 %.0f us |\n' "$mix" $clients \
+      "$(median < "$work/$mix$clients.ops")" "$(median < "$work/$mix$clients.p50_us")" "$(median < "$work/$mix$clients.p99_us")"
+  done
+done
