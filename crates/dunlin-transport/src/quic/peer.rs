@@ -396,7 +396,9 @@ async fn read_loop(shared: Arc<Shared>, peer: Arc<Peer>, connection: Connection,
         }
         match stream.read_buf(&mut buffer).await {
             Ok(1..) => {}
-            Ok(0) | Err(_) => break,
+            Ok(0) => break,
+            Err(_) if connection.close_reason().is_some() => return,
+            Err(_) => break,
         }
         loop {
             match frame::split_frame(&mut buffer, LANE_FRAME_MAX) {

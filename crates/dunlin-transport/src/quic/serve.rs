@@ -11,10 +11,12 @@ use super::{Shared, calls};
 use crate::seam::{Incoming, Lane};
 use crate::tls::peer_name;
 use bytes::{Bytes, BytesMut};
+use futures::future::{Either, select};
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -103,8 +105,8 @@ impl Refusals {
     }
 }
 
-/// A peer's connection, as its streams see it.
-#[derive(Clone)]
+/// A peer's connection, as its streams see it. Unfinished calls hold it weakly, so that they keep
+/// neither connection nor socket open.
 struct Session {
     shared: Arc<Shared>,
     connection: Connection,
@@ -125,7 +127,7 @@ async fn serve(shared: Arc<Shared>, connection: Connection) {
     };
     Counters::add(&shared.counters.accepted, 1);
     let peer_addr = connection.remote_address();
-    let session = Session { shared: shared.clone(), connection, peer_name, peer_addr };
+    let session = Arc::new(Session { shared: shared.clone(), connection, peer_name, peer_addr });
     // The number of streams at a time is bounded by the transport parameters; their tasks end with
     // the connection.
     while let Ok((send, receive)) = session.connection.accept_bi().await {
@@ -133,7 +135,7 @@ async fn serve(shared: Arc<Shared>, connection: Connection) {
     }
 }
 
-async fn serve_stream(session: Session, send: SendStream, mut receive: RecvStream) {
+async fn serve_stream(session: Arc<Session>, send: SendStream, mut receive: RecvStream) {
     let mut kind = [0];
     if receive.read_exact(&mut kind).await.is_err() {
         return;
@@ -146,7 +148,7 @@ async fn serve_stream(session: Session, send: SendStream, mut receive: RecvStrea
 }
 
 /// Answers the calls of a lane's stream until it ends.
-async fn serve_lane(session: Session, lane: Lane, send: SendStream, mut receive: RecvStream) {
+async fn serve_lane(session: Arc<Session>, lane: Lane, send: SendStream, mut receive: RecvStream) {
     let _ = send.set_priority(frame::priority(lane));
     let outbox = Arc::new(Outbox::default());
     let writer = session.shared.runtime.spawn(write_loop(session.shared.clone(), outbox.clone(), send));
@@ -171,7 +173,7 @@ async fn serve_lane(session: Session, lane: Lane, send: SendStream, mut receive:
 
 impl Session {
     fn handle_frames(
-        &self,
+        self: &Arc<Self>,
         lane: Lane,
         outbox: &Arc<Outbox>,
         buffer: &mut BytesMut,
@@ -189,11 +191,13 @@ impl Session {
                     // Polled again by its task at once, so the waker that does nothing loses nothing.
                     Counters::add(&self.shared.counters.handled_later, 1);
                     outbox.begin();
-                    let (session, outbox) = (self.clone(), outbox.clone());
+                    let (session, outbox) = (Arc::downgrade(self), outbox.clone());
                     self.shared.runtime.spawn(async move {
                         let body = answer.await;
                         outbox.end();
-                        session.answer(lane, &outbox, id, body);
+                        if let Some(session) = session.upgrade() {
+                            session.answer(lane, &outbox, id, body);
+                        }
                     });
                 }
             }
@@ -218,7 +222,7 @@ impl Session {
         }))
     }
 
-    fn answer(&self, lane: Lane, outbox: &Arc<Outbox>, id: u64, body: Bytes) {
+    fn answer(self: &Arc<Self>, lane: Lane, outbox: &Arc<Outbox>, id: u64, body: Bytes) {
         if body.len() <= LANE_BODY_MAX {
             outbox.append(id, Status::Answered, &body);
             return;
@@ -237,14 +241,24 @@ impl Session {
 }
 
 /// Answers the one call of a stream, on that stream.
-async fn serve_large(session: Session, lane: Lane, send: SendStream, mut receive: RecvStream) {
+async fn serve_large(session: Arc<Session>, lane: Lane, send: SendStream, mut receive: RecvStream) {
     let Ok(content) = receive.read_to_end(OWN_STREAM_MAX).await else { return };
     match frame::only_frame(content).and_then(frame::parse_request) {
         Ok(request) => {
             let id = request.id;
-            let (status, body) = match session.start(lane, request) {
-                Some(answer) => (Status::Answered, answer.await),
+            let answer = session.start(lane, request);
+            drop(session);
+            let (status, body) = match answer {
                 None => (Status::Refused, Bytes::new()),
+                Some(answer) => match select(answer, pin!(send.stopped())).await {
+                    Either::Left((body, _)) => (Status::Answered, body),
+                    Either::Right((_, answer)) => {
+                        // Nobody waits any more. The call runs on, without the connection.
+                        drop(send);
+                        answer.await;
+                        return;
+                    }
+                },
             };
             let _ = send_answer(send, lane, id, status, body).await;
         }
