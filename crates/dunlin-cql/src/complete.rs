@@ -151,7 +151,7 @@ mod tests {
         check("SELECT * FROM kv WHERE k", &["key"]);
         check("INSERT INTO kv (key, value) VALUES ('a', 'b') USING T", &["TIMEOUT", "TIMESTAMP", "TTL"]);
         check("CREATE ", &["KEYSPACE", "TABLE"]);
-        check("CREATE TABLE t (k ui", &["uuid"]);
+        check("CREATE TABLE t (k uu", &["uuid"]);
         check("CONSISTENCY lo", &["LOCAL_ONE", "LOCAL_QUORUM"]);
         check("SELECT 'a", &[]);
         check("no such thing", &[]);

@@ -292,7 +292,7 @@ mod tests {
             assert_eq!(kinds(text), Err(SyntaxError { message: message.into(), line, column }), "{text}");
         };
         check("a\n 'b", 2, 2, "expected ' to end the string that starts here");
-        check("é \"b", 1, 3, "expected \" to end the name that starts here");
+        check("'é' \"b", 1, 5, "expected \" to end the name that starts here");
         check("$$b$", 1, 1, "expected $$ to end the string that starts here");
         check("$b", 1, 1, "expected $$ to start a string, found a single $");
         check("/* a", 1, 1, "expected */ to end the comment that starts here");

@@ -8,6 +8,8 @@ mod options;
 mod schema;
 mod select;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use crate::lexer::{Lexer, Token, TokenKind, shorten};
 use crate::literal::Literal;

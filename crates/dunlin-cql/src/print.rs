@@ -255,7 +255,7 @@ struct Timeout(Duration);
 impl Display for Timeout {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let micros = self.0.as_micros();
-        if micros % 1000 == 0 { write!(f, "{}ms", micros / 1000) } else { write!(f, "{micros}us") }
+        if micros.is_multiple_of(1000) { write!(f, "{}ms", micros / 1000) } else { write!(f, "{micros}us") }
     }
 }
 

@@ -252,7 +252,10 @@ mod tests {
     fn blanks_and_comments_are_not_a_statement() {
         let at_start = |text: &str| {
             let mut splitter = Splitter::new();
-            splitter.feed(text.as_bytes());
+            let mut rest = text.as_bytes();
+            while let Some(end) = splitter.feed(rest) {
+                rest = &rest[end..];
+            }
             splitter.is_at_start()
         };
         assert!(at_start(""));

@@ -17,6 +17,7 @@ impl Parser<'_> {
             "USE" => Ok(Statement::Use { keyspace: self.name(Expected::Keyspace)? }),
             "CONSISTENCY" => {
                 let shown = self.is_end();
+                self.note(Expected::Consistency);
                 Ok(Statement::Consistency(if shown { None } else { Some(self.consistency()?) }))
             }
             "TRACING" => {

@@ -17,8 +17,8 @@ use dunlin_types::schema::{
 use std::collections::BTreeMap;
 
 const SHAPE: &str = "a table has exactly one key column and one value column";
-const KEY_TYPES: [KeyType; 4] = [KeyType::Text, KeyType::Blob, KeyType::Bigint, KeyType::Uuid];
-const VALUE_TYPES: [ValueType; 6] = [
+pub(super) const KEY_TYPES: [KeyType; 4] = [KeyType::Text, KeyType::Blob, KeyType::Bigint, KeyType::Uuid];
+pub(super) const VALUE_TYPES: [ValueType; 6] = [
     ValueType::Text,
     ValueType::Blob,
     ValueType::Bigint,

@@ -1,1 +1,385 @@
+use super::*;
+use crate::operation::{Projection, Read, Scan, SchemaChange, Show, SystemSelect, Write};
+use crate::statement::Durability;
+use crate::system::SystemTable;
+use crate::{describe, parse};
+use bytes::Bytes;
+use dunlin_types::schema::{Compression, ConflictMode, KeyspaceDef, Replication, TableDef, TableId};
+use dunlin_types::{HostId, Key, Micros, Token, TokenRange};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+fn define(schema: &mut Schema, statement: &str) {
+    let stamp = (Micros(schema.stamp_max().0 + 1), HostId([1; 16]));
+    match plan(parse(statement).unwrap(), schema, &SessionState::default()).unwrap() {
+        Operation::Schema(SchemaChange::CreateKeyspace(def)) => {
+            schema.set_keyspace(&def.name.clone(), stamp, Some(def));
+        }
+        Operation::Schema(SchemaChange::CreateTable(mut def)) => {
+            def.id = TableId(stamp.0.0);
+            schema.set_table(&def.keyspace.clone(), &def.name.clone(), stamp, Some(def));
+        }
+        other => panic!("not a definition: {other:?}"),
+    }
+}
+
+fn schema() -> Schema {
+    let mut schema = Schema::default();
+    for statement in [
+        "CREATE KEYSPACE dunlin WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 3}",
+        "CREATE TABLE dunlin.kv (key text PRIMARY KEY, value text)",
+        "CREATE TABLE lww (k bigint PRIMARY KEY, v double) WITH conflicts = 'last_write_wins' AND default_time_to_live = 60",
+        "CREATE KEYSPACE fast WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = false",
+        "CREATE TABLE fast.\"Blobs\" (v blob, k uuid, PRIMARY KEY (k))",
+    ] {
+        define(&mut schema, statement);
+    }
+    schema
+}
+
+fn planned(statement: &str) -> Result<Operation, PlanError> {
+    plan(parse(statement).unwrap_or_else(|e| panic!("{statement}: {e}")), &schema(), &SessionState::default())
+}
+
+fn check_invalid(statement: &str, message: &str) {
+    match planned(statement) {
+        Err(PlanError { code: ErrorCode::Invalid, message: found }) => {
+            assert_eq!(found, message, "{statement}")
+        }
+        other => panic!("{statement}: {other:?}"),
+    }
+}
+
+fn kv() -> Arc<TableDef> {
+    schema().shared_table("dunlin", "kv").unwrap().clone()
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text.to_owned()).unwrap()
+}
+
+#[test]
+fn writes_take_their_defaults_from_session_table_and_keyspace() {
+    let expected = Write {
+        table: kv(),
+        key: key("alice"),
+        value: Some(Bytes::from_static(b"3 apples")),
+        ttl_s: None,
+        context: None,
+        timestamp: None,
+        request: None,
+        consistency: Consistency::Quorum,
+        timeout: None,
+        durability: Durability::Synced,
+    };
+    for statement in [
+        "INSERT INTO kv (key, value) VALUES ('alice', '3 apples')",
+        "INSERT INTO dunlin.kv (value, key) VALUES ($$3 apples$$, 'alice');",
+        "update KV set VALUE = '3 apples' where Key = 'alice'",
+    ] {
+        assert_eq!(planned(statement), Ok(Operation::Write(expected.clone())), "{statement}");
+    }
+    let delete = Write { value: None, ..expected.clone() };
+    assert_eq!(planned("DELETE FROM kv WHERE key = 'alice'"), Ok(Operation::Write(delete)));
+    let full = Write {
+        ttl_s: Some(9),
+        context: Some("AQ".into()),
+        request: Some(uuid::Uuid::from_u128(1)),
+        consistency: Consistency::All,
+        timeout: Some(Duration::from_millis(500)),
+        durability: Durability::Buffered,
+        ..expected
+    };
+    let statement = "INSERT INTO kv (key, value) VALUES ('alice', '3 apples') USING CONSISTENCY all AND TTL 9 AND \
+                     CONTEXT 'AQ' AND TIMEOUT 500ms AND DURABILITY buffered AND REQUEST \
+                     '00000000-0000-0000-0000-000000000001'";
+    assert_eq!(planned(statement), Ok(Operation::Write(full)));
+
+    let Ok(Operation::Write(write)) = planned("INSERT INTO lww (k, v) VALUES (1, 2) USING TIMESTAMP 5")
+    else {
+        panic!()
+    };
+    assert_eq!((write.ttl_s, write.timestamp), (Some(60), Some(Micros(5))));
+    let Ok(Operation::Write(write)) = planned("INSERT INTO lww (k, v) VALUES (1, 2) USING TTL 0") else {
+        panic!()
+    };
+    assert_eq!(write.ttl_s, None);
+    let id = "550e8400-e29b-41d4-a716-446655440000";
+    let statement = format!("INSERT INTO fast.\"Blobs\" (k, v) VALUES ({id}, 0x00)");
+    let Ok(Operation::Write(write)) = planned(&statement) else { panic!() };
+    assert_eq!(write.durability, Durability::Buffered);
+}
+
+#[test]
+fn reads_by_key() {
+    let rows = Projection::Rows(vec![(Show::Key, "key".into()), (Show::Value, "value".into())]);
+    let expected = Read {
+        table: kv(),
+        keys: vec![key("a")],
+        projection: rows,
+        limit: None,
+        consistency: Consistency::Quorum,
+        timeout: None,
+        after: None,
+    };
+    assert_eq!(planned("SELECT * FROM kv WHERE key = 'a'"), Ok(Operation::Read(expected.clone())));
+    let many = Read { keys: vec![key("b"), key("a")], limit: Some(1), ..expected.clone() };
+    assert_eq!(planned("SELECT * FROM kv WHERE key IN ('b', 'a', 'b') LIMIT 1"), Ok(Operation::Read(many)));
+    let projection = Projection::Rows(vec![
+        (Show::Context, "context(value)".into()),
+        (Show::Ttl, "ttl(value)".into()),
+        (Show::WriteTime, "writetime(value)".into()),
+        (Show::Token, "token(key)".into()),
+    ]);
+    let shown =
+        Read { projection, after: Some("x".into()), consistency: Consistency::One, ..expected.clone() };
+    let statement = "SELECT CONTEXT(value), TTL(value), WRITETIME(value), TOKEN(key) FROM kv WHERE key = 'a' \
+                     USING CONSISTENCY ONE AND AFTER 'x'";
+    assert_eq!(planned(statement), Ok(Operation::Read(shown)));
+    let explain = Operation::Explain { table: kv(), key: key("a"), consistency: Consistency::Quorum };
+    assert_eq!(planned("EXPLAIN SELECT * FROM kv WHERE key = 'a'"), Ok(explain));
+}
+
+#[test]
+fn token_ranges() {
+    let check = |condition: &str, expected: Option<(u64, u64)>| {
+        let statement = format!("SELECT COUNT(*) FROM kv {condition} USING PAGE 'p'");
+        let Ok(Operation::Scan(Scan { range, page_rows: Some(1000), page: Some(_), projection, .. })) =
+            planned(&statement)
+        else {
+            panic!("{statement}")
+        };
+        let expected = expected.map(|(first, last)| TokenRange { first: Token(first), last: Token(last) });
+        assert_eq!((range, projection), (expected, Projection::Count), "{statement}");
+    };
+    check("", Some((0, u64::MAX)));
+    check("WHERE TOKEN(key) > 5", Some((6, u64::MAX)));
+    check("WHERE TOKEN(key) > 5 AND TOKEN(key) <= 9", Some((6, 9)));
+    check("WHERE TOKEN(key) >= 5 AND TOKEN(key) < 9", Some((5, 8)));
+    check("WHERE TOKEN(key) > 18446744073709551614", Some((u64::MAX, u64::MAX)));
+    check("WHERE TOKEN(key) > 18446744073709551615", None);
+    check("WHERE TOKEN(key) < 0", None);
+    check("WHERE TOKEN(key) > -5 AND TOKEN(key) <= 99999999999999999999", Some((0, u64::MAX)));
+    check("WHERE TOKEN(key) > 9 AND TOKEN(key) < 9", None);
+}
+
+#[test]
+fn what_does_not_fit_is_invalid_in_a_sentence() {
+    let shape = "a table has exactly one key column and one value column";
+    check_invalid("CREATE TABLE users (id uuid PRIMARY KEY, name text, age bigint)", shape);
+    check_invalid("CREATE TABLE t (k text PRIMARY KEY, v text PRIMARY KEY)", shape);
+    check_invalid("CREATE TABLE t (k text, v text, PRIMARY KEY (k, v))", shape);
+    check_invalid(
+        "CREATE TABLE t (k text, v text)",
+        &format!("{shape}: say PRIMARY KEY after the key column's type"),
+    );
+    check_invalid("SELECT * FROM vk", "no table vk in keyspace dunlin; did you mean kv?");
+    check_invalid("SELECT * FROM other", "no table other in keyspace dunlin; there is kv, lww");
+    check_invalid("SELECT * FROM dunlim.kv", "no keyspace dunlim; did you mean dunlin?");
+    check_invalid("SELECT * FROM fast.blobs", "no table blobs in keyspace fast; did you mean \"Blobs\"?");
+    check_invalid("USE nowhere_near", "no keyspace nowhere_near; there is dunlin, fast");
+    check_invalid(
+        "SELECT val FROM kv",
+        "table kv has no column val; its columns are key (key) and value (value)",
+    );
+    check_invalid(
+        "DELETE FROM kv WHERE value = 'x'",
+        "value is the value column; rows are found by the key column key",
+    );
+    check_invalid(
+        "UPDATE kv SET key = 'x' WHERE key = 'y'",
+        "key is the key column; the value column is value",
+    );
+    check_invalid("INSERT INTO kv (key) VALUES ('x')", "INSERT names both columns of a table: key and value");
+    check_invalid("INSERT INTO kv (key, value) VALUES ('x')", "2 columns are named and 1 values given");
+    check_invalid("INSERT INTO kv (key, key) VALUES ('x', 'y')", "column key is named twice");
+    check_invalid(
+        "INSERT INTO kv (key, value) VALUES ('x', null)",
+        "a value cannot be null; DELETE removes a key",
+    );
+    check_invalid(
+        "INSERT INTO kv (key, value) VALUES ('x', 5)",
+        "the value value is text: expected a string such as 'abc', found an integer 5",
+    );
+    check_invalid(
+        "SELECT * FROM lww WHERE k = 'x'",
+        "the key k is bigint: expected an integer such as 42, found a string",
+    );
+    check_invalid("SELECT * FROM kv WHERE key = ''", "a key is 1 to 65535 bytes long, this one has 0");
+    check_invalid(
+        "INSERT INTO kv (key, value) VALUES ('x', 'y') USING TIMESTAMP 1",
+        "TIMESTAMP is for last_write_wins tables, and kv keeps siblings: use CONTEXT",
+    );
+    let lww = "CONTEXT and AFTER are for siblings tables, and in lww the last write wins";
+    check_invalid("DELETE FROM lww USING CONTEXT 'x' WHERE k = 1", lww);
+    check_invalid("SELECT * FROM lww WHERE k = 1 USING AFTER 'x'", lww);
+    check_invalid(
+        "SELECT CONTEXT(v) FROM lww",
+        "CONTEXT is for siblings tables, and in lww the last write wins",
+    );
+    check_invalid(
+        "SELECT * FROM kv USING CONSISTENCY ANY",
+        "ANY is for writes; the lowest level of a read is ONE",
+    );
+    check_invalid("SELECT * FROM kv USING TTL 5", "TTL is for writes, not for SELECT");
+    check_invalid("SELECT * FROM kv USING AFTER 'x'", "AFTER belongs to one key: it needs WHERE k = key");
+    check_invalid("SELECT COUNT(*), key FROM kv", "COUNT(*) stands alone");
+    check_invalid(
+        "SELECT * FROM kv WHERE key = 'a' USING TIMEOUT 0ms",
+        "a TIMEOUT is more than 0 and at most 600 s",
+    );
+    check_invalid(
+        "DELETE FROM kv USING TTL 5 WHERE key = 'x'",
+        "TTL is for INSERT and UPDATE, not for DELETE",
+    );
+    check_invalid("EXPLAIN SELECT * FROM kv", "EXPLAIN shows the way to one key: it needs WHERE k = key");
+    check_invalid(
+        "CREATE TABLE t (k int PRIMARY KEY, v text)",
+        "no type int: a key is text, blob, bigint or uuid; did you mean bigint?",
+    );
+    check_invalid(
+        "CREATE TABLE t (k double PRIMARY KEY, v text)",
+        "a key cannot be double; it is text, blob, bigint or uuid",
+    );
+    check_invalid(
+        "CREATE TABLE t (k text PRIMARY KEY, v map<text, list<text>>)",
+        "no type map<text,list<text>>: a value is text, blob, bigint, double, boolean or uuid",
+    );
+    check_invalid(
+        "CREATE TABLE t (k text PRIMARY KEY, v text) WITH conflict = 'x'",
+        "no option conflict; did you mean conflicts?",
+    );
+    check_invalid(
+        "ALTER TABLE kv WITH conflicts = 'last_write_wins'",
+        "conflicts is chosen when a table is created and cannot be changed",
+    );
+    check_invalid(
+        "CREATE TABLE \"../x\" (k text PRIMARY KEY, v text)",
+        "the name of a table is 1 to 48 letters, digits and _, unlike \"../x\"",
+    );
+    check_invalid("DROP KEYSPACE system", "the keyspace system is the server's own and can only be read");
+    check_invalid("TRUNCATE system.local", "the tables of the keyspace system can only be read");
+    check_invalid(
+        "BEGIN BATCH DELETE FROM kv WHERE key = 'a'; DELETE FROM kv WHERE k = 'b'; APPLY BATCH",
+        "statement 2 of the batch: table kv has no column k; its columns are key (key) and value (value)",
+    );
+    check_invalid(
+        "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 0}",
+        "the number of replicas of \"replication_factor\" is 1 to 16",
+    );
+}
+
+#[test]
+fn definitions_that_are_there_already() {
+    let statement = "CREATE TABLE IF NOT EXISTS kv (key text PRIMARY KEY, value text)";
+    assert_eq!(planned(statement), Ok(Operation::Nothing));
+    assert_eq!(planned("DROP TABLE IF EXISTS nothing"), Ok(Operation::Nothing));
+    assert_eq!(planned("DROP KEYSPACE IF EXISTS nothing"), Ok(Operation::Nothing));
+    let error = planned("CREATE TABLE kv (key text PRIMARY KEY, value text)").unwrap_err();
+    assert_eq!(error.code, ErrorCode::AlreadyExists);
+    assert_eq!(error.message, "table kv is there already in keyspace dunlin");
+    assert_eq!(planned("DROP TABLE kv"), Ok(Operation::Schema(SchemaChange::DropTable(kv()))));
+    assert_eq!(planned("TRUNCATE TABLE kv"), Ok(Operation::Schema(SchemaChange::Truncate(kv()))));
+}
+
+#[test]
+fn batches_hand_their_options_down() {
+    let statement = "BEGIN BATCH USING CONSISTENCY ONE AND TTL 5; INSERT INTO kv (key, value) VALUES ('a', 'b') USING TTL 6; \
+                     UPDATE kv SET value = 'c' WHERE key = 'b'; DELETE FROM kv WHERE key = 'c' APPLY BATCH;";
+    let Ok(Operation::Batch(writes)) = planned(statement) else { panic!() };
+    let ttls: Vec<_> = writes.iter().map(|write| (write.ttl_s, write.consistency)).collect();
+    assert_eq!(ttls, [(Some(6), Consistency::One), (Some(5), Consistency::One), (None, Consistency::One)]);
+}
+
+#[test]
+fn system_tables_pick_rows() {
+    let operation = planned("SELECT name, is_up FROM system.peers WHERE rack = 'r1' LIMIT 1").unwrap();
+    let select = SystemSelect {
+        table: SystemTable::Peers,
+        columns: Some(vec![0, 5]),
+        filter: Some((3, vec!["r1".into()])),
+        limit: Some(1),
+    };
+    assert_eq!(operation, Operation::System(select.clone()));
+    let row = |name: &str, rack: &str| -> Vec<crate::Cell> {
+        [name, "id", "dc", rack, "normal", "true", "a", "b", "c"].map(crate::Cell::text).to_vec()
+    };
+    let reply = select.apply(vec![row("n1", "r2"), row("n2", "r1"), row("n3", "r1")]);
+    assert_eq!(reply.to_bytes(), b"COLUMNS\tname\tis_up\nROW\tn2\ttrue\nEND\trows=1\n");
+    let Ok(Operation::System(select)) = planned("SELECT COUNT(*) FROM system.peers") else { panic!() };
+    assert_eq!(select.apply(vec![row("n1", "r2")]).to_bytes(), b"COLUMNS\tcount\nROW\t1\nEND\trows=1\n");
+    check_invalid("SELECT * FROM system.peer", "no table peer in keyspace system; did you mean peers?");
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[a-z'\\\\é \t;\"$-]{0,12}"
+}
+
+fn keyspace_def() -> impl Strategy<Value = KeyspaceDef> {
+    let replication = prop_oneof![
+        (1u32..=16).prop_map(Replication::Simple),
+        prop::collection::btree_map(
+            text().prop_filter("reserved", |t| t != "class" && t != "replication_factor"),
+            1u32..=16,
+            1..4
+        )
+        .prop_map(|map: BTreeMap<_, _>| Replication::NetworkTopology(map)),
+    ];
+    ("[a-zA-Z0-9_]{1,10}", replication, any::<bool>(), any::<bool>())
+        .prop_filter("reserved", |(name, ..)| !name.starts_with("system"))
+        .prop_map(|(name, replication, sloppy_quorum, durable_writes)| KeyspaceDef {
+            name,
+            replication,
+            sloppy_quorum,
+            durable_writes,
+        })
+}
+
+fn table_def() -> impl Strategy<Value = TableDef> {
+    let names = ("[a-zA-Z0-9_]{1,10}", "[a-zA-Z \"']{1,8}", "[0-9_]{1,8}");
+    let types =
+        (prop::sample::select(&schema::KEY_TYPES[..]), prop::sample::select(&schema::VALUE_TYPES[..]));
+    let modes = (
+        prop::sample::select(&[ConflictMode::Siblings, ConflictMode::LastWriteWins][..]),
+        prop::sample::select(&[Compression::Lz4, Compression::Zstd, Compression::None][..]),
+        prop::sample::select(&["99p", "99.9p", "50ms", "none"][..]),
+    );
+    (names, types, modes, 0u32..1000, 0u32..1_000_000, text()).prop_map(
+        |(names, types, (conflicts, compression, retry), ttl, gc_grace_s, comment)| TableDef {
+            id: TableId(0),
+            keyspace: "fast".into(),
+            name: names.0,
+            key_column: names.1,
+            key_type: types.0,
+            value_column: names.2,
+            value_type: types.1,
+            conflicts,
+            default_time_to_live_s: ttl,
+            gc_grace_s,
+            compression,
+            speculative_retry: retry.into(),
+            comment,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn a_described_keyspace_is_recreated(def in keyspace_def()) {
+        let empty = Schema::default();
+        let statement = parse(&describe::keyspace(&def)).unwrap();
+        let operation = plan(statement, &empty, &SessionState::default()).unwrap();
+        prop_assert_eq!(operation, Operation::Schema(SchemaChange::CreateKeyspace(def)));
+    }
+
+    #[test]
+    fn a_described_table_is_recreated(def in table_def()) {
+        let statement = parse(&describe::table(&def)).unwrap();
+        let operation = plan(statement, &schema(), &SessionState::default()).unwrap();
+        prop_assert_eq!(operation, Operation::Schema(SchemaChange::CreateTable(def)));
+    }
+}
