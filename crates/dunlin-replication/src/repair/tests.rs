@@ -1,0 +1,315 @@
+//! Two copies in memory, and everything that travels between them.
+
+use super::exchange::{Direction, Exchange, Peer, RepairError, RepairOutcome};
+use super::message::{RepairRequest, RepairResponse};
+use super::read::Reader;
+use super::respond::{Knowledge, Responder};
+use crate::local::Local;
+use crate::message::{LayoutStamp, Refusal};
+use crate::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
+use dunlin_types::record::Latest;
+use dunlin_types::runtime::{BoxFuture, Clock, Rng, Runtime, SharedRuntime, TaskHandle};
+use dunlin_types::{HlcClock, HostId, Key, Micros, Mono, Record, TableId, Token, TokenRange, Value};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+const TABLE: TableId = TableId(1);
+
+/// A runtime whose time passes at once.
+struct Instantly;
+
+impl Clock for Instantly {
+    fn mono(&self) -> Mono {
+        Mono(0)
+    }
+    fn wall(&self) -> Micros {
+        Micros(0)
+    }
+}
+
+impl Rng for Instantly {
+    fn random(&self) -> u64 {
+        0
+    }
+}
+
+impl Runtime for Instantly {
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+    fn spawn(&self, _: &'static str, _: BoxFuture<'static, ()>) -> TaskHandle {
+        unreachable!("repair spawns nothing in an exchange")
+    }
+    fn die(&self, reason: &str) {
+        panic!("{reason}")
+    }
+}
+
+/// Runs a future that never has to wait.
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the future waits"),
+    }
+}
+
+/// A copy in memory.
+#[derive(Default)]
+struct MemoryStore(Mutex<BTreeMap<(Token, Key), Record>>);
+
+impl ReplicaStore for MemoryStore {
+    fn get(&self, _: TableId, token: Token, key: Key) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+        let found = self.0.lock().get(&(token, key)).cloned();
+        Box::pin(async { Ok(found) })
+    }
+
+    fn merge(&self, _: TableId, token: Token, key: Key, record: Record, _: Durability) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.0.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn update(&self, _: TableId, _: Token, _: Key, _: Change, _: Durability) -> BoxFuture<'static, Result<Updated, StoreError>> {
+        unreachable!("repair only merges")
+    }
+
+    fn scan(&self, _: TableId, range: TokenRange, after: Option<(Token, Key)>, limit: usize, _: usize) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
+        let lowest = (range.first, Key::new(vec![0]).unwrap());
+        let from = match after {
+            Some(place) if place >= lowest => Bound::Excluded(place),
+            _ => Bound::Included(lowest),
+        };
+        let records = self.0.lock();
+        let inside = records.range((from, Bound::Unbounded)).take_while(|((token, _), _)| *token <= range.last);
+        let page = inside.take(limit).map(|((token, key), record)| Entry { token: *token, key: key.clone(), record: record.clone() });
+        let page = Ok(page.collect());
+        Box::pin(async { page })
+    }
+}
+
+struct Knows {
+    version: u64,
+}
+
+impl Knowledge for Knows {
+    fn newest_layout(&self) -> LayoutStamp {
+        LayoutStamp { version: self.version, digest: 0 }
+    }
+    fn tables(&self) -> Vec<TableId> {
+        vec![TABLE]
+    }
+    fn owns(&self, _: TableId, token: Token) -> bool {
+        token != NOT_OWNED
+    }
+}
+
+const NOT_OWNED: Token = Token(u64::MAX);
+
+struct Node {
+    store: Arc<MemoryStore>,
+    reader: Reader,
+    local: Local,
+    responder: Responder,
+}
+
+impl Node {
+    fn new(page_records: usize) -> Node {
+        let runtime: SharedRuntime = Arc::new(Instantly);
+        let store = Arc::new(MemoryStore::default());
+        let local = Local::new(store.clone(), runtime.clone(), Arc::new(HlcClock::default()));
+        let reader = Reader { runtime, store: store.clone(), page_records, page_bytes: 1 << 20, page_pause: Duration::ZERO };
+        let responder = Responder::new(reader.clone(), local.clone(), Arc::new(Knows { version: 5 }));
+        Node { store, reader, local, responder }
+    }
+
+    fn put(&self, token: u64, key: u32, written: u64) {
+        let value = Value { written: Micros(written), expires: None, data: Some(written.to_be_bytes().to_vec().into()) };
+        let record = Record::Latest(Latest { host: HostId([1; 16]), value });
+        let key = Key::new(key.to_be_bytes().to_vec()).unwrap();
+        run(self.store.merge(TABLE, Token(token), key, record, Durability::Synced)).unwrap();
+    }
+
+    fn contents(&self) -> BTreeMap<(Token, Key), Record> {
+        self.store.0.lock().clone()
+    }
+}
+
+/// The way to a node that answers at once, and counts.
+struct Wire<'a> {
+    node: &'a Node,
+    asked: Mutex<Vec<&'static str>>,
+}
+
+impl Peer for Wire<'_> {
+    fn ask(&self, request: RepairRequest) -> BoxFuture<'_, Result<RepairResponse, RepairError>> {
+        self.asked.lock().push(match &request {
+            RepairRequest::List { .. } => "list",
+            RepairRequest::Fetch { .. } => "fetch",
+            RepairRequest::Store { .. } => "store",
+            _ => "tree",
+        });
+        Box::pin(async move {
+            match self.node.responder.handle(request).await {
+                RepairResponse::Refused(refusal) => Err(RepairError::Refused(refusal)),
+                response => Ok(response),
+            }
+        })
+    }
+}
+
+fn exchange(a: &Node, b: &Node, range: TokenRange, direction: Direction) -> (Result<RepairOutcome, RepairError>, Vec<&'static str>) {
+    let wire = Wire { node: b, asked: Mutex::default() };
+    let exchange = Exchange { reader: &a.reader, local: &a.local, peer: &wire, table: TABLE, layout: 5, direction };
+    let outcome = run(exchange.run(range));
+    (outcome, wire.asked.into_inner())
+}
+
+/// Tokens spread over the range as a hash would.
+fn spread(i: u32) -> u64 {
+    u64::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8
+}
+
+const RANGE: TokenRange = TokenRange { first: Token(0), last: Token((1 << 56) - 1) };
+
+#[test]
+fn equal_copies_cost_one_question() {
+    let (a, b) = (Node::new(100), Node::new(7));
+    for i in 0..2000 {
+        a.put(spread(i), i, 1);
+        b.put(spread(i), i, 1);
+    }
+    let (outcome, asked) = exchange(&a, &b, RANGE, Direction::Both);
+    assert_eq!((outcome, asked), (Ok(RepairOutcome::default()), vec!["tree"]));
+}
+
+#[test]
+fn one_difference_among_many_travels_alone() {
+    let (a, b) = (Node::new(500), Node::new(500));
+    for i in 0..20_000 {
+        a.put(spread(i), i, 1);
+        b.put(spread(i), i, 1);
+    }
+    b.put(spread(77), 77, 2);
+    let (outcome, asked) = exchange(&a, &b, RANGE, Direction::Both);
+    let outcome = outcome.unwrap();
+    assert_eq!((outcome.leaves_differing, outcome.records_sent, outcome.records_received), (1, 0, 1));
+    assert_eq!(asked, ["tree", "tree", "tree", "tree", "list", "fetch"]);
+    assert_eq!(a.contents(), b.contents());
+}
+
+#[test]
+fn an_empty_copy_gets_everything_and_the_other_way_round() {
+    for (from_a, direction) in [(false, Direction::Both), (true, Direction::Both), (false, Direction::Pull)] {
+        let (a, b) = (Node::new(300), Node::new(300));
+        for i in 0..10_000 {
+            if from_a { &a } else { &b }.put(spread(i), i, 1);
+        }
+        let outcome = exchange(&a, &b, RANGE, direction).0.unwrap();
+        assert_eq!(outcome.records_sent + outcome.records_received, 10_000);
+        assert_eq!(a.contents(), b.contents());
+        assert!(outcome.bytes > 10_000 * 32);
+    }
+}
+
+#[test]
+fn a_pull_sends_nothing() {
+    let (a, b) = (Node::new(100), Node::new(100));
+    a.put(1, 1, 1);
+    b.put(2, 2, 1);
+    let outcome = exchange(&a, &b, RANGE, Direction::Pull).0.unwrap();
+    assert_eq!((outcome.records_sent, outcome.records_received), (0, 1));
+    assert_eq!((a.contents().len(), b.contents().len()), (2, 1));
+}
+
+#[test]
+fn keys_that_share_a_token_are_told_apart() {
+    for page in [1, 2, 100] {
+        let (a, b) = (Node::new(page), Node::new(page));
+        for key in 0..5 {
+            a.put(9, key, 1);
+            b.put(9, key, 1);
+        }
+        a.put(9, 10, 1);
+        b.put(9, 11, 1);
+        b.put(9, 3, 2);
+        let outcome = exchange(&a, &b, RANGE, Direction::Both).0.unwrap();
+        assert_eq!((outcome.records_sent, outcome.records_received), (1, 2));
+        assert_eq!(a.contents(), b.contents());
+    }
+}
+
+#[test]
+fn what_the_peer_does_not_own_is_not_forced_on_it() {
+    let (a, b) = (Node::new(10), Node::new(10));
+    a.put(NOT_OWNED.0, 1, 1);
+    exchange(&a, &b, TokenRange::ALL, Direction::Both).0.unwrap();
+    assert!(b.contents().is_empty());
+}
+
+#[test]
+fn questions_over_a_bound_are_refused() {
+    let node = Node::new(10);
+    let whole = TokenRange::ALL;
+    let questions = [
+        RepairRequest::Tables { layout: 6 },
+        RepairRequest::Build { layout: 6, table: TABLE, range: whole, leaves_log2: 1 },
+        RepairRequest::Build { layout: 0, table: TABLE, range: whole, leaves_log2: 60 },
+        RepairRequest::Build { layout: 0, table: TABLE, range: TokenRange { first: Token(2), last: Token(1) }, leaves_log2: 0 },
+        RepairRequest::List { table: TABLE, slices: vec![whole; 1000], after: None },
+        RepairRequest::Fetch { table: TABLE, wanted: vec![(Token(0), [0; 16]); 1000] },
+        RepairRequest::Nodes { tree: 1, level: 255, down: 255, parents: vec![u32::MAX] },
+    ];
+    for question in questions {
+        assert!(matches!(run(node.responder.handle(question)), RepairResponse::Refused(_)));
+    }
+    let behind = run(node.responder.handle(RepairRequest::Tables { layout: 6 }));
+    assert_eq!(behind, RepairResponse::Refused(Refusal::Behind(LayoutStamp { version: 5, digest: 0 })));
+    run(node.responder.handle(RepairRequest::Build { layout: 5, table: TABLE, range: whole, leaves_log2: 3 }));
+    let cases: [(u8, u8, u32, bool); 5] = [(0, 3, 0, true), (3, 1, 0, false), (0, 1, 1, false), (2, 1, 3, true), (2, 1, u32::MAX, false)];
+    for (level, down, parent, fine) in cases {
+        let answer = run(node.responder.handle(RepairRequest::Nodes { tree: 1, level, down, parents: vec![parent] }));
+        assert_eq!(matches!(answer, RepairResponse::Nodes(_)), fine, "level {level} parent {parent}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn copies_end_equal_and_only_differences_travel(
+        shared in 0u32..400,
+        mine in prop::collection::btree_map(0u32..600, 1u64..4, 0..40),
+        theirs in prop::collection::btree_map(0u32..600, 1u64..4, 0..40),
+        page in 1usize..50,
+    ) {
+        let (a, b) = (Node::new(page), Node::new(page + 3));
+        for i in 0..shared {
+            a.put(spread(i), i, 2);
+            b.put(spread(i), i, 2);
+        }
+        for (&i, &written) in &mine {
+            a.put(spread(i), i, written);
+        }
+        for (&i, &written) in &theirs {
+            b.put(spread(i), i, written);
+        }
+        let (before_a, before_b) = (a.contents(), b.contents());
+        let keys: std::collections::BTreeSet<_> = before_a.keys().chain(before_b.keys()).collect();
+        let differing = keys.into_iter().filter(|k| before_a.get(*k) != before_b.get(*k)).count() as u64;
+        let outcome = exchange(&a, &b, RANGE, Direction::Both).0.unwrap();
+        prop_assert_eq!(a.contents(), b.contents());
+        prop_assert!(outcome.records_sent <= differing && outcome.records_received <= differing, "{outcome:?} of {differing}");
+        for (key, record) in before_a.iter().chain(&before_b) {
+            let mut merged = record.clone();
+            merged.merge(&a.contents()[key]);
+            prop_assert_eq!(&merged, &a.contents()[key], "nothing is lost");
+        }
+        prop_assert_eq!(exchange(&b, &a, RANGE, Direction::Both).0.unwrap(), RepairOutcome::default());
+    }
+}
