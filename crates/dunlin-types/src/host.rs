@@ -73,6 +73,18 @@ pub struct Actor {
     pub generation: Generation,
 }
 
+impl Actor {
+    /// The actor of writes that this incarnation mints for keys it holds no copy of. It differs from
+    /// the incarnation itself, whose counters say "and everything before" of its own copies.
+    pub fn without_copy(self) -> Actor {
+        let mut host = self.host;
+        for (byte, mask) in host.0.iter_mut().zip(*b"without any copy") {
+            *byte ^= mask;
+        }
+        Actor { host, generation: self.generation }
+    }
+}
+
 impl fmt::Debug for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}/{}", self.host.short(), self.generation.0)

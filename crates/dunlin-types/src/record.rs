@@ -91,6 +91,18 @@ impl SiblingSet {
         self.values.insert(at, (dot, value));
     }
 
+    /// A write minted without a copy of the record: it has seen `context` and itself, nothing more.
+    pub fn detached(context: &Context, dot: Dot, value: Value) -> SiblingSet {
+        let mut seen = context.clone();
+        seen.add_dot(dot);
+        SiblingSet { seen, values: vec![(dot, value)] }
+    }
+
+    /// Drops the values whose dot is chosen, as superseded.
+    pub fn supersede(&mut self, chosen: impl Fn(Dot) -> bool) {
+        self.values.retain(|(dot, _)| !chosen(*dot));
+    }
+
     /// Joins another copy: keeps a value that both hold or that the other has not seen.
     pub fn merge(&mut self, other: &SiblingSet) {
         let mut values = Vec::with_capacity(self.values.len().max(other.values.len()));

@@ -1,0 +1,190 @@
+//! What the coordinating replica of a siblings write does: reads, merges and writes its own record in
+//! one step, which gives the write its dot, and spreads the merged record.
+
+use super::errors::{Outcomes, Shortfall, not_applied, refusal_of};
+use super::spread::Spread;
+use super::tracker::Tally;
+use super::Coordinator;
+use crate::core::count;
+use crate::message::{CoordinateRequest, Fence, Refusal};
+use crate::store::StoreError;
+use dunlin_types::error::Applied;
+use dunlin_types::limits::SIBLINGS_MAX;
+use dunlin_types::record::SiblingSet;
+use dunlin_types::runtime::PlantedBug;
+use dunlin_types::{ClusterError, Consistency, Context, ErrorCode, HostId, Micros, Mono, Record, Value};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How a coordinating replica fails.
+#[derive(Debug)]
+pub(crate) enum CoordinateError {
+    /// Nothing was applied, and another replica may be asked.
+    Refused(Refusal),
+    /// The write's end, for the client.
+    Failed(Box<ClusterError>),
+}
+
+impl Coordinator {
+    /// Coordinates a write of a siblings table as one of its replicas. `fence` and `sender` are those
+    /// of the node that passed it on; `None` when the client spoke to this one.
+    pub(crate) async fn coordinate(&self, request: CoordinateRequest, from: Option<(HostId, Fence)>, deadline: Mono) -> Result<Context, CoordinateError> {
+        let core = &self.core;
+        let view = core.views.load();
+        if let Some((sender, fence)) = from {
+            let mine = view.fence.newest;
+            if fence.newest.version > mine.version {
+                core.views.report(sender, fence.newest);
+                return Err(CoordinateError::Refused(Refusal::Behind(mine)));
+            }
+            if fence.newest != mine {
+                return Err(CoordinateError::Refused(Refusal::StaleLayout(mine)));
+            }
+        }
+        let Some(table) = view.table(request.table).cloned() else {
+            return Err(CoordinateError::Refused(Refusal::UnknownTable));
+        };
+        let Some(token) = view.newest_layout().map(|layout| layout.token(&request.key)) else {
+            return Err(CoordinateError::Refused(Refusal::NotReady));
+        };
+        let replicas = view.replicas(&table, token);
+        if replicas.index_of(core.me()).is_none() {
+            return Err(CoordinateError::Refused(Refusal::NotOwner(view.fence.newest)));
+        }
+        let level = request.consistency;
+        let tally = Tally::new(view.needs(&table, &replicas, &replicas.layouts, level));
+        if level != Consistency::Any && !tally.possible_with(replicas.alive) {
+            count(&core.stats.unavailable);
+            let facts = Shortfall { view: &view, replicas: &replicas, tally: &tally, outcomes: &Outcomes::new(), level };
+            return Err(CoordinateError::Failed(facts.unavailable(Some(Applied::No))));
+        }
+        count(&core.stats.writes);
+        let CoordinateRequest { table: table_id, key, value, expires, context, request_id, durability, .. } = request;
+        let written = core.clock.tick(core.runtime.wall());
+        let value = Value { written, expires, data: value };
+        let change = self.change(table_id, key.clone(), value, context.clone(), request_id);
+        let updated = core.local.update(table_id, token, key.clone(), change, durability).await.map_err(|e| self.update_error(e, level))?;
+        let answer = match request_id.and_then(|id| self.requests.recall(id, table_id, &key)) {
+            Some(remembered) => remembered,
+            None => self.context_of(&updated.record, context.as_ref()),
+        };
+        let spread = Spread { core: Arc::clone(core), table: table_id, token, key, record: updated.record, durability, level, deadline };
+        // The layouts may have changed while the store worked: what counts is how they are now.
+        let view = if core.views.peek().fence.newest == view.fence.newest { view } else { core.views.load() };
+        spread.run(view, Some(updated.durable)).await.map_err(CoordinateError::Failed)?;
+        Ok(answer)
+    }
+
+    /// The step under the key's lock.
+    fn change(
+        &self,
+        table: dunlin_types::TableId,
+        key: dunlin_types::Key,
+        value: Value,
+        context: Option<Context>,
+        request_id: Option<[u8; 16]>,
+    ) -> impl FnOnce(Option<Record>) -> Result<Record, Box<ClusterError>> + Send + 'static {
+        let actor = self.core.actor;
+        let dots = Arc::clone(&self.core.dots);
+        let ignore_context = self.core.planted(PlantedBug::ContextIgnored);
+        let requests = request_id.map(|id| (id, Arc::clone(&self.requests)));
+        move |old| {
+            let mut set = match old {
+                Some(Record::Siblings(set)) => set,
+                _ => SiblingSet::default(),
+            };
+            if let Some((id, requests)) = &requests
+                && requests.recall(*id, table, &key).is_some()
+            {
+                return Ok(Record::Siblings(set));
+            }
+            let supersedes = match &context {
+                _ if ignore_context => Context::new(),
+                Some(context) => context.clone(),
+                None => set.seen().clone(),
+            };
+            let left = set.values().iter().filter(|(dot, _)| !supersedes.covers(*dot)).count();
+            if left >= SIBLINGS_MAX {
+                return Err(too_many_siblings(&set));
+            }
+            // Under the key's lock, so that counters of one key grow in the order of its writes.
+            let counter = dots.fetch_add(1, Ordering::Relaxed) + 1;
+            set.write(&supersedes, actor, counter, value);
+            let record = Record::Siblings(set);
+            if let Some((id, requests)) = requests {
+                requests.remember(id, table, &key, own_context(actor, &record, context.as_ref()));
+            }
+            Ok(record)
+        }
+    }
+
+    fn context_of(&self, record: &Record, given: Option<&Context>) -> Context {
+        if self.core.planted(PlantedBug::ContextTooWide) {
+            return record.context();
+        }
+        own_context(self.core.actor, record, given)
+    }
+
+    fn update_error(&self, error: StoreError, level: Consistency) -> CoordinateError {
+        match error {
+            StoreError::Refused(mut error) => {
+                error.consistency = Some(level);
+                CoordinateError::Failed(error)
+            }
+            other => CoordinateError::Refused(refusal_of(other, self.retry_after_ms())),
+        }
+    }
+
+    /// A write that no replica can coordinate, at level ANY: the entry node mints it, under an actor of
+    /// its own that stands for no copy, and keeps synced hints.
+    pub(super) async fn put_hinted(&self, request: CoordinateRequest, view: &crate::view::View, deadline: Mono) -> Result<Context, Box<ClusterError>> {
+        let core = &self.core;
+        let level = request.consistency;
+        let (Some(table), Some(layout)) = (view.table(request.table), view.newest_layout()) else {
+            return Err(not_applied(ErrorCode::NotReady, "the table or the layout is not known", level));
+        };
+        if core.left(deadline).is_zero() {
+            return Err(not_applied(ErrorCode::WriteTimeout, "no time left to keep a hint", level));
+        }
+        let token = layout.token(&request.key);
+        let value = Value { written: core.clock.tick(core.runtime.wall()), expires: request.expires, data: request.value };
+        let counter = core.dots.fetch_add(1, Ordering::Relaxed) + 1;
+        let dot = dunlin_types::Dot { actor: core.actor.without_copy(), counter };
+        let given = request.context.unwrap_or_default();
+        let record = Record::Siblings(SiblingSet::detached(&given, dot, value));
+        let targets: SmallVec<[HostId; 6]> = view.replicas(table, token).hosts.iter().copied().filter(|h| *h != core.me()).collect();
+        if !core.hints.add_synced(&targets, request.table, token, &request.key, &record) {
+            return Err(not_applied(ErrorCode::Unavailable, "no replica is up and no hint could be kept", level));
+        }
+        let mut context = given;
+        context.add_dot(dot);
+        Ok(context)
+    }
+}
+
+/// The context given (for an upsert: all that the replica held) and the write's own dot.
+fn own_context(actor: dunlin_types::Actor, record: &Record, given: Option<&Context>) -> Context {
+    let Record::Siblings(set) = record else { return Context::new() };
+    match given {
+        None => set.seen().clone(),
+        Some(given) => {
+            let mut context = given.clone();
+            context.add_dot(dunlin_types::Dot { actor, counter: set.seen().counter(actor) });
+            context
+        }
+    }
+}
+
+fn too_many_siblings(set: &SiblingSet) -> Box<ClusterError> {
+    let message = format!("the key has {} siblings; read it, and write what they become with the context", set.values().len());
+    let mut error = ClusterError::new(ErrorCode::TooManySiblings, message);
+    error.applied = Some(Applied::No);
+    error.context = Some(set.seen().clone());
+    Box::new(error)
+}
+
+/// The expiry of a value written now with that time to live.
+pub(super) fn expiry(now: Micros, ttl_s: u32) -> Option<Micros> {
+    (ttl_s > 0).then(|| Micros(now.0.saturating_add(u64::from(ttl_s) * 1_000_000)))
+}

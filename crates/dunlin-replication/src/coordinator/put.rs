@@ -1,0 +1,251 @@
+//! Writes, at the node the client asked.
+
+use super::coordinate::{CoordinateError, expiry};
+use super::get::CATCH_UP;
+use super::errors::{Outcomes, Shortfall, not_applied, refused};
+use super::spread::Spread;
+use super::tracker::Tally;
+use super::{Coordinator, PutOutcome, PutRequest};
+use crate::core::{CallError, count};
+use crate::message::{CoordinateRequest, Envelope, LayoutStamp, Refusal, Request, Response};
+use crate::view::{ReplicaSet, TableView, View};
+use dunlin_transport::Lane;
+use dunlin_types::error::Applied;
+use dunlin_types::limits::{TIMESTAMP_AHEAD_MAX_US, VALUE_BYTES_MAX};
+use dunlin_types::record::Latest;
+use dunlin_types::runtime::PlantedBug;
+use dunlin_types::schema::ConflictMode;
+use dunlin_types::{ClusterError, Consistency, Context, ErrorCode, HostId, Mono, Record, ReplicaOutcome, Token, Value};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// How one attempt to have a write coordinated ended.
+enum Attempt {
+    Done(Result<Context, Box<ClusterError>>),
+    /// Nothing was applied; a newer layout is known to that host.
+    Newer(HostId, LayoutStamp),
+    /// Nothing was applied; every live replica has yet to learn of this node's newest layout.
+    Behind,
+}
+
+impl Coordinator {
+    /// Writes a key. An error says whether it may have been applied. Not cancel-safe: a dropped write
+    /// may still happen.
+    pub async fn put(&self, mut request: PutRequest) -> Result<PutOutcome, Box<ClusterError>> {
+        let deadline = self.core.runtime.mono().after(request.timeout);
+        let level = request.consistency;
+        let bytes = request.value.as_ref().map_or(0, |v| v.len());
+        if bytes > VALUE_BYTES_MAX {
+            let message = format!("a value is at most {VALUE_BYTES_MAX} bytes long, this one has {bytes}");
+            return Err(not_applied(ErrorCode::TooLarge, message, level));
+        }
+        let now = self.core.runtime.wall();
+        let ttl_s = request.ttl_s.unwrap_or(request.table.default_time_to_live_s);
+        let expires = if request.value.is_some() { expiry(now, ttl_s) } else { None };
+        if request.table.conflicts == ConflictMode::LastWriteWins {
+            self.put_latest(request, expires, deadline).await?;
+            return Ok(PutOutcome { context: None });
+        }
+        let write = CoordinateRequest {
+            table: request.table.id,
+            key: request.key,
+            value: request.value.take(),
+            expires,
+            context: request.context.take(),
+            request_id: request.request_id,
+            consistency: level,
+            durability: request.durability,
+        };
+        if self.core.planted(PlantedBug::WriteDuplicated) && self.core.runtime.below(4) == 0 {
+            let _ = self.put_siblings(write.clone(), &request.table, deadline).await;
+        }
+        let context = self.put_siblings(write, &request.table, deadline).await?;
+        Ok(PutOutcome { context: Some(context) })
+    }
+
+    /// last_write_wins: this node coordinates, with no read.
+    async fn put_latest(&self, request: PutRequest, expires: Option<dunlin_types::Micros>, deadline: Mono) -> Result<(), Box<ClusterError>> {
+        let core = &self.core;
+        let level = request.consistency;
+        let wall = core.runtime.wall();
+        let written = match request.timestamp {
+            Some(at) if at.0 > wall.0.saturating_add(TIMESTAMP_AHEAD_MAX_US) => {
+                let message = format!("timestamp {} is more than 60 s ahead of this node's clock", at.0);
+                return Err(not_applied(ErrorCode::Invalid, message, level));
+            }
+            Some(at) => at,
+            None => core.clock.tick(wall),
+        };
+        let view = core.views.load();
+        let table = self.table_view(&view, &request.table).map_err(never_applied)?;
+        let Some(layout) = view.newest_layout() else {
+            return Err(not_applied(ErrorCode::NotReady, "no layout is known", level));
+        };
+        let token = layout.token(&request.key);
+        let replicas = view.replicas(&table, token);
+        let tally = Tally::new(view.needs(&table, &replicas, &replicas.layouts, level));
+        self.check_alive(&view, &replicas, &tally, level)?;
+        count(&core.stats.writes);
+        let value = Value { written, expires, data: request.value };
+        let record = Record::Latest(Latest { host: core.me(), value });
+        let spread = Spread {
+            core: Arc::clone(core),
+            table: table.def.id,
+            token,
+            key: request.key,
+            record,
+            durability: request.durability,
+            level,
+            deadline,
+        };
+        spread.run(view, None).await
+    }
+
+    /// siblings: a live replica coordinates. Tries another only when the first certainly did nothing.
+    async fn put_siblings(&self, request: CoordinateRequest, def: &dunlin_types::TableDef, deadline: Mono) -> Result<Context, Box<ClusterError>> {
+        let mut timer = self.core.runtime.sleep(self.core.left(deadline));
+        let mut view = self.core.views.load();
+        loop {
+            let table = self.table_view(&view, def).map_err(never_applied)?;
+            let attempt = self.attempt(&view, &table, &request, deadline).await;
+            if !matches!(attempt, Attempt::Done(_)) {
+                count(&self.core.stats.stale_layouts);
+            }
+            let (peer, stamp) = match attempt {
+                Attempt::Done(result) => return result,
+                Attempt::Newer(peer, stamp) => (peer, stamp),
+                Attempt::Behind => {
+                    let left = self.core.left(deadline);
+                    if left.is_zero() {
+                        let refusal = Refusal::Behind(view.fence.newest);
+                        return Err(refused(&refusal, request.consistency, self.retry_after_ms()));
+                    }
+                    self.core.runtime.sleep(left.min(CATCH_UP)).await;
+                    view = self.core.views.load();
+                    continue;
+                }
+            };
+            self.core.views.report(peer, stamp);
+            let old = view.fence.newest;
+            let newer = std::pin::pin!(self.core.views.wait_until(|view| view.fence.newest != old));
+            view = tokio::select! {
+                biased;
+                view = newer => view,
+                () = &mut timer => {
+                    return Err(refused(&Refusal::StaleLayout(stamp), request.consistency, self.retry_after_ms()));
+                }
+            };
+        }
+    }
+
+    async fn attempt(&self, view: &Arc<View>, table: &TableView, request: &CoordinateRequest, deadline: Mono) -> Attempt {
+        let level = request.consistency;
+        let Some(layout) = view.newest_layout() else {
+            return Attempt::Done(Err(not_applied(ErrorCode::NotReady, "no layout is known", level)));
+        };
+        let token: Token = layout.token(&request.key);
+        let replicas = view.replicas(table, token);
+        let tally = Tally::new(view.needs(table, &replicas, &replicas.layouts, level));
+        if let Err(error) = self.check_alive(view, &replicas, &tally, level) {
+            return Attempt::Done(Err(error));
+        }
+        let mut outcomes: Outcomes = SmallVec::from_elem(None, replicas.hosts.len());
+        let mut last: Option<Refusal> = None;
+        for index in self.coordinators(view, &replicas) {
+            let host = replicas.hosts[index];
+            let result = if host == self.core.me() {
+                self.coordinate(request.clone(), None, deadline).await
+            } else {
+                match self.forward(view, host, request, deadline).await {
+                    Ok(result) => result,
+                    Err(CallError::NotSent(outcome)) => {
+                        outcomes[index] = Some(outcome);
+                        continue;
+                    }
+                    Err(CallError::Unknown(_)) if self.core.planted(PlantedBug::WriteDuplicated) => continue,
+                    Err(CallError::Unknown(outcome)) => {
+                        outcomes[index] = Some(outcome);
+                        let facts = Shortfall { view, replicas: &replicas, tally: &tally, outcomes: &outcomes, level };
+                        count(&self.core.stats.timeouts);
+                        return Attempt::Done(Err(facts.unknown(host)));
+                    }
+                }
+            };
+            match result {
+                Ok(context) => return Attempt::Done(Ok(context)),
+                Err(CoordinateError::Failed(error)) => return Attempt::Done(Err(error)),
+                Err(CoordinateError::Refused(Refusal::StaleLayout(stamp) | Refusal::NotOwner(stamp)))
+                    if stamp != view.fence.newest && stamp.version >= view.fence.newest.version =>
+                {
+                    return Attempt::Newer(host, stamp);
+                }
+                Err(CoordinateError::Refused(refusal)) => {
+                    outcomes[index] = Some(super::errors::outcome_of(&refusal));
+                    last = Some(refusal);
+                }
+            }
+        }
+        if matches!(last, Some(Refusal::Behind(_))) {
+            return Attempt::Behind;
+        }
+        if level == Consistency::Any {
+            return Attempt::Done(self.put_hinted(request.clone(), view, deadline).await);
+        }
+        Attempt::Done(Err(match last {
+            Some(refusal) => refused(&refusal, level, self.retry_after_ms()),
+            None => {
+                count(&self.core.stats.unavailable);
+                let reached = outcomes.iter().any(|o| *o == Some(ReplicaOutcome::Overloaded));
+                let facts = Shortfall { view, replicas: &replicas, tally: &tally, outcomes: &outcomes, level };
+                let mut error = facts.unavailable(Some(Applied::No));
+                if reached {
+                    error.code = ErrorCode::Overloaded;
+                    error.retry_after_ms = Some(self.retry_after_ms());
+                }
+                error
+            }
+        }))
+    }
+
+    async fn forward(&self, view: &View, host: HostId, request: &CoordinateRequest, deadline: Mono) -> Result<Result<Context, CoordinateError>, CallError> {
+        let Some(peer) = view.peers.get(&host) else { return Err(CallError::NotSent(ReplicaOutcome::Unreachable)) };
+        count(&self.core.stats.forwarded_writes);
+        let body = Envelope { from: self.core.me(), fence: view.fence, request: Request::Coordinate(request.clone()) }.encode();
+        match self.core.call(peer, Lane::Request, body, self.core.left(deadline)).await? {
+            Response::Coordinated(Ok(context)) => Ok(Ok(context)),
+            Response::Coordinated(Err(error)) => Ok(Err(CoordinateError::Failed(error))),
+            Response::Refused(refusal) => Ok(Err(CoordinateError::Refused(refusal))),
+            _ => Err(CallError::Unknown(ReplicaOutcome::Failed)),
+        }
+    }
+
+    /// Live replicas in the order they are asked to coordinate: this node, then those that reads use
+    /// (they hold everything), nearest first.
+    fn coordinators(&self, view: &View, replicas: &ReplicaSet) -> SmallVec<[usize; 6]> {
+        let me = self.core.me();
+        let elsewhere = self.core.runtime.buggify("forward_although_replica");
+        let mut order: SmallVec<[usize; 6]> = (0..replicas.hosts.len()).filter(|i| replicas.alive & 1 << i != 0).collect();
+        order.sort_by_key(|&index| {
+            let host = replicas.hosts[index];
+            let whole = replicas.read_mask() & 1 << index != 0;
+            let peer = view.peers.get(&host);
+            let far = peer.is_none_or(|p| p.data_center != view.data_center);
+            (!whole, (host != me) != elsewhere, far, peer.map_or(u64::MAX, |p| p.latency.nanos()))
+        });
+        order
+    }
+
+    fn check_alive(&self, view: &View, replicas: &ReplicaSet, tally: &Tally, level: Consistency) -> Result<(), Box<ClusterError>> {
+        if level == Consistency::Any || tally.possible_with(replicas.alive) {
+            return Ok(());
+        }
+        count(&self.core.stats.unavailable);
+        let facts = Shortfall { view, replicas, tally, outcomes: &Outcomes::new(), level };
+        Err(facts.unavailable(Some(Applied::No)))
+    }
+}
+
+fn never_applied(mut error: Box<ClusterError>) -> Box<ClusterError> {
+    error.applied = Some(Applied::No);
+    error
+}

@@ -1,0 +1,213 @@
+//! What nodes say to one another about records: requests of lanes `Request` and `Bulk`, and answers.
+//!
+//! Every request travels in an [`Envelope`] that names the layouts its sender acts under, so that a
+//! replica which knows better can refuse it. The deadline travels with the transport's call.
+
+use crate::store::{Durability, Entry};
+use bytes::Bytes;
+use dunlin_transport::codec::{self, CodecError};
+use dunlin_types::{ClusterError, Consistency, Context, HostId, Key, Micros, Record, TableId, Token, TokenRange};
+use serde::{Deserialize, Serialize};
+
+/// A layout by its version and the first bytes of its digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct LayoutStamp {
+    /// Its version.
+    pub version: u64,
+    /// The first eight bytes of its digest, big-endian: two layouts of one version differ here.
+    pub digest: u64,
+}
+
+/// The layouts a request was made under.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Fence {
+    /// The newest layout the sender knows: its writes go to every active layout up to this one.
+    pub newest: LayoutStamp,
+    /// Version of the layout the sender reads from.
+    pub read: u64,
+}
+
+/// A request and the layouts it was made under.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The sender.
+    pub from: HostId,
+    /// The sender's layouts.
+    pub fence: Fence,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What one node asks another.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Coordinate a write of a siblings table. Never sent twice for one write once it may have arrived.
+    Coordinate(CoordinateRequest),
+    /// Join a record into the replica's copy. May be repeated.
+    Merge(MergeRequest),
+    /// The replica's copy of a record, or its digest.
+    Read(ReadRequest),
+    /// A page of the replica's records.
+    Scan(ScanReplicaRequest),
+}
+
+/// A write for the replica that will mint its version.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CoordinateRequest {
+    /// The table.
+    pub table: TableId,
+    /// The key.
+    pub key: Key,
+    /// The value; `None` writes a tombstone.
+    pub value: Option<Bytes>,
+    /// When the value expires.
+    pub expires: Option<Micros>,
+    /// What the client has seen; `None` is an upsert.
+    pub context: Option<Context>,
+    /// Makes a client's repetition idempotent.
+    pub request_id: Option<[u8; 16]>,
+    /// How many acknowledgements to await.
+    pub consistency: Consistency,
+    /// When a replica acknowledges.
+    pub durability: Durability,
+}
+
+/// Why a record is merged: decides what a replica that is not an owner, or too full, does with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum MergeReason {
+    /// A client's write: fenced by layout, refused on a full disk.
+    Write,
+    /// Read repair: as a write, but goes on when the disk is too full for clients.
+    Repair,
+    /// A delivered hint: not fenced, refused by a host that owns the token in no layout it knows.
+    Hint,
+}
+
+/// A record to join.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct MergeRequest {
+    /// The table.
+    pub table: TableId,
+    /// Place on the ring.
+    pub token: Token,
+    /// The key.
+    pub key: Key,
+    /// The record.
+    pub record: Record,
+    /// When to acknowledge.
+    pub durability: Durability,
+    /// Why.
+    pub reason: MergeReason,
+}
+
+/// A read of one key.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ReadRequest {
+    /// The table.
+    pub table: TableId,
+    /// Place on the ring.
+    pub token: Token,
+    /// The key.
+    pub key: Key,
+    /// Answer with the digest alone.
+    pub digest: bool,
+}
+
+/// A read of a range, in (token, key) order.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ScanReplicaRequest {
+    /// The table.
+    pub table: TableId,
+    /// The tokens.
+    pub range: TokenRange,
+    /// Strictly after this place.
+    pub after: Option<(Token, Key)>,
+    /// Most records.
+    pub limit: u32,
+    /// About the most bytes.
+    pub bytes: u32,
+}
+
+/// Digest of a record; of an absent one, `None`.
+pub type RecordDigest = Option<[u8; 16]>;
+
+/// An answer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// To `Coordinate`: the context for the client, or why the write fell short.
+    Coordinated(Result<Context, Box<ClusterError>>),
+    /// To `Merge`: joined, and durable as asked.
+    Merged,
+    /// To `Read`.
+    Record(Option<Record>),
+    /// To `Read` of a digest.
+    Digest(RecordDigest),
+    /// To `Scan`.
+    Entries {
+        /// In (token, key) order.
+        entries: Vec<Entry>,
+        /// There may be more after the last of them.
+        truncated: bool,
+    },
+    /// Not done, and nothing was applied.
+    Refused(Refusal),
+}
+
+/// Why a replica did nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The replica knows a newer layout, under which the sender may not act so.
+    #[error("the layout is stale: version {} is known", .0.version)]
+    StaleLayout(LayoutStamp),
+    /// The sender knows a newer layout than the replica, which has to catch up first.
+    #[error("behind: only layout version {} is known", .0.version)]
+    Behind(LayoutStamp),
+    /// The replica owns the token in no active layout.
+    #[error("not an owner under layout version {}", .0.version)]
+    NotOwner(LayoutStamp),
+    /// The table is not known (yet).
+    #[error("no such table here")]
+    UnknownTable,
+    /// A queue is full.
+    #[error("overloaded")]
+    Overloaded {
+        /// When to come again.
+        retry_after_ms: u32,
+    },
+    /// The disk is too full for client writes.
+    #[error("the disk is full")]
+    DiskFull,
+    /// Starting or draining.
+    #[error("not ready")]
+    NotReady,
+    /// The store failed.
+    #[error("failed: {0}")]
+    Failed(String),
+    /// The request could not be decoded.
+    #[error("malformed request")]
+    Malformed,
+}
+
+impl Envelope {
+    /// The bytes for the transport.
+    pub fn encode(&self) -> Bytes {
+        codec::encode(self)
+    }
+
+    /// From the transport's bytes.
+    pub fn decode(bytes: &Bytes) -> Result<Envelope, CodecError> {
+        codec::decode(bytes)
+    }
+}
+
+impl Response {
+    /// The bytes for the transport.
+    pub fn encode(&self) -> Bytes {
+        codec::encode(self)
+    }
+
+    /// From the transport's bytes.
+    pub fn decode(bytes: &Bytes) -> Result<Response, CodecError> {
+        codec::decode(bytes)
+    }
+}

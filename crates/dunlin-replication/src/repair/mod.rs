@@ -1,0 +1,288 @@
+//! Anti-entropy: replicas compare Merkle trees of the ranges they share and exchange the records that
+//! differ, both ways (DeCandia et al. 2007, section 4.7). It is the guarantee behind hints and read
+//! repair, which are optimisations.
+//!
+//! An exchange: the roots of all shared ranges of a table go to the peer in one message; for a range
+//! that differs, the peer builds a tree and keeps it while the asker descends; for the leaves that
+//! differ it lists key hashes and record digests; only records that differ travel, are merged on both
+//! sides, and end equal. Equal copies cost one small message a peer and table. Any step may fail or be
+//! repeated: merging is idempotent, and the next exchange finds what is left.
+//!
+//! [`tree`] and [`read`] make trees, [`exchange`] asks, [`respond`] answers, [`schedule`] decides what
+//! to compare when. Range transfer (`crate::transfer`) is the same exchange, pulling only.
+//!
+//! Thin as yet: trees are built by reading the whole range (no digests of clean leaves are kept), and
+//! `repaired_at`, on which purging tombstones will depend, is not recorded.
+
+pub mod exchange;
+pub mod message;
+pub mod read;
+pub mod respond;
+pub mod schedule;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+
+pub use exchange::{RepairError, RepairOutcome};
+pub use message::{RepairRequest, RepairResponse};
+pub use respond::Responder;
+pub use schedule::{PairOutcome, PairReport, RepairProgress, RepairReport, RepairScope};
+
+use crate::core::{Core, decode_answer};
+use crate::message::{Envelope, LayoutStamp, Refusal, Request, Response};
+use crate::view::Views;
+use dunlin_transport::Lane;
+use dunlin_types::runtime::{BoxFuture, PlantedBug};
+use dunlin_types::{HostId, TableId, Token, TokenRange};
+use exchange::{Direction, Exchange, Peer};
+use message::{ROOTS_MAX, RangeRoot};
+use read::Reader;
+use respond::Knowledge;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Settings of repair and transfer.
+#[derive(Clone, Debug)]
+pub struct RepairConfig {
+    /// Each vnode is compared with each co-replica about once in this time; zero: never by itself.
+    pub interval: Duration,
+    /// Longest wait for one answer; the peer may have to read a range for it.
+    pub timeout: Duration,
+    /// Records read at once.
+    pub page_records: usize,
+    /// About the most bytes read at once.
+    pub page_bytes: usize,
+    /// Rest between two pages.
+    pub page_pause: Duration,
+    /// Wait before what failed is tried again.
+    pub retry_pause: Duration,
+}
+
+impl Default for RepairConfig {
+    fn default() -> Self {
+        RepairConfig {
+            interval: Duration::from_secs(600),
+            timeout: Duration::from_secs(120),
+            page_records: 512,
+            page_bytes: 1 << 20,
+            page_pause: Duration::from_millis(1),
+            retry_pause: Duration::from_millis(300),
+        }
+    }
+}
+
+/// Records read for one message of roots, after which it is sent though it may not be full.
+const ROOTS_RECORDS_MAX: u64 = 20_000;
+/// Times that an exchange is tried whose peer was busy.
+const TRIES_MAX: u32 = 4;
+
+/// Counters, for metrics.
+#[derive(Debug, Default)]
+pub struct RepairStats {
+    /// Comparisons of a table with a peer that ended.
+    pub comparisons: AtomicU64,
+    /// Comparisons that failed.
+    pub failures: AtomicU64,
+    /// Ranges that differed.
+    pub ranges_differing: AtomicU64,
+    /// Records sent.
+    pub records_sent: AtomicU64,
+    /// Records received.
+    pub records_received: AtomicU64,
+    /// Bytes of records, both ways.
+    pub bytes: AtomicU64,
+}
+
+/// The asking side: compares with co-replicas, by itself and when told to.
+pub struct Repairer {
+    core: Arc<Core>,
+    reader: Reader,
+    /// One exchange at a time on this node's own account, so that clients come first.
+    exchanges: Semaphore,
+    /// Counters.
+    pub stats: RepairStats,
+}
+
+impl Repairer {
+    /// Over the node's doors; settings are `core.config.repair`.
+    pub fn new(core: Arc<Core>) -> Arc<Repairer> {
+        let reader = reader(&core);
+        Arc::new(Repairer { core, reader, exchanges: Semaphore::new(1), stats: RepairStats::default() })
+    }
+
+    /// Makes two copies of a range equal. Waits for its turn.
+    pub async fn repair_vnode(&self, table: TableId, range: TokenRange, peer: HostId) -> Result<RepairOutcome, RepairError> {
+        if self.core.runtime.planted(PlantedBug::HealingOff) {
+            return Ok(RepairOutcome::default());
+        }
+        let _turn = self.exchanges.acquire().await.expect("the semaphore is never closed");
+        let outcome = self.exchange(table, range, peer, 0, Direction::Both).await?;
+        self.count(outcome);
+        Ok(outcome)
+    }
+
+    /// The node's doors.
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// A way to ask a peer.
+    pub(crate) fn peer(&self, host: HostId) -> CorePeer {
+        CorePeer { core: Arc::clone(&self.core), host }
+    }
+
+    /// Compares the roots of ranges and exchanges those that differ; `finished` is told of each range
+    /// that is done.
+    pub(crate) async fn compare(
+        &self,
+        table: TableId,
+        ranges: &[TokenRange],
+        host: HostId,
+        layout: u64,
+        direction: Direction,
+        finished: &mut (dyn FnMut(TokenRange, RepairOutcome) + Send),
+    ) -> Result<PairOutcome, RepairError> {
+        let mut total = PairOutcome::default();
+        let mut rest = ranges;
+        while !rest.is_empty() {
+            let mut roots: Vec<RangeRoot> = Vec::new();
+            let mut records = 0;
+            while roots.len() < ROOTS_MAX && roots.len() < rest.len() && records < ROOTS_RECORDS_MAX {
+                let range = rest[roots.len()];
+                let tree = self.reader.tree(table, range, None).await?;
+                records += tree.records();
+                roots.push(RangeRoot { range, leaves_log2: tree.leaves_log2(), root: tree.root() });
+            }
+            let (compared, later) = rest.split_at(roots.len());
+            let differing = self.differing(table, host, layout, roots).await?;
+            for (index, &range) in (0u32..).zip(compared) {
+                let mut outcome = RepairOutcome::default();
+                if differing.contains(&index) {
+                    outcome = self.exchange(table, range, host, layout, direction).await?;
+                    total.ranges_differing += 1;
+                    total.outcome.add(outcome);
+                    self.count(outcome);
+                }
+                total.ranges += 1;
+                finished(range, outcome);
+            }
+            rest = later;
+        }
+        Ok(total)
+    }
+
+    async fn differing(&self, table: TableId, host: HostId, layout: u64, roots: Vec<RangeRoot>) -> Result<Vec<u32>, RepairError> {
+        let peer = self.peer(host);
+        for attempt in 1.. {
+            let request = RepairRequest::Roots { layout, table, ranges: roots.clone() };
+            match peer.ask(request).await {
+                Ok(RepairResponse::Differ(indexes)) => return Ok(indexes),
+                Ok(_) => return Err(RepairError::Protocol("to Roots")),
+                Err(error) if attempt < TRIES_MAX && error.is_passing() => self.rest(attempt).await,
+                Err(error) => return Err(error),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn exchange(&self, table: TableId, range: TokenRange, host: HostId, layout: u64, direction: Direction) -> Result<RepairOutcome, RepairError> {
+        let peer = self.peer(host);
+        let exchange = Exchange { reader: &self.reader, local: &self.core.local, peer: &peer, table, layout, direction };
+        for attempt in 1.. {
+            match exchange.run(range).await {
+                Ok(outcome) => {
+                    let sent = outcome.records_sent;
+                    self.core.runtime.event("repair_exchange", sent, outcome.records_received);
+                    return Ok(outcome);
+                }
+                Err(error) if attempt < TRIES_MAX && error.is_passing() => self.rest(attempt).await,
+                Err(error) => return Err(error),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn rest(&self, attempt: u32) {
+        self.core.runtime.sleep(self.core.config.repair.retry_pause * attempt).await;
+    }
+
+    fn count(&self, outcome: RepairOutcome) {
+        self.stats.ranges_differing.fetch_add(1, Ordering::Relaxed);
+        self.stats.records_sent.fetch_add(outcome.records_sent, Ordering::Relaxed);
+        self.stats.records_received.fetch_add(outcome.records_received, Ordering::Relaxed);
+        self.stats.bytes.fetch_add(outcome.bytes, Ordering::Relaxed);
+    }
+}
+
+impl RepairError {
+    /// Whether the same may well succeed a moment later.
+    fn is_passing(&self) -> bool {
+        matches!(self, RepairError::TreeGone | RepairError::Refused(Refusal::Overloaded { .. }))
+    }
+}
+
+fn reader(core: &Core) -> Reader {
+    let config = &core.config.repair;
+    Reader {
+        runtime: core.runtime.clone(),
+        store: core.local.store.clone(),
+        page_records: config.page_records,
+        page_bytes: config.page_bytes,
+        page_pause: config.page_pause,
+    }
+}
+
+impl Responder {
+    /// The answering side over a node's doors.
+    pub fn over(core: &Core) -> Responder {
+        Responder::new(reader(core), core.local.clone(), Arc::new(ViewKnowledge(Arc::clone(&core.views))))
+    }
+}
+
+struct ViewKnowledge(Arc<Views>);
+
+impl Knowledge for ViewKnowledge {
+    fn newest_layout(&self) -> LayoutStamp {
+        self.0.peek().fence.newest
+    }
+
+    fn tables(&self) -> Vec<TableId> {
+        self.0.peek().tables().map(|t| t.def.id).collect()
+    }
+
+    fn owns(&self, table: TableId, token: Token) -> bool {
+        let view = self.0.peek();
+        view.table(table).is_some_and(|t| view.owns(t, token, view.me))
+    }
+}
+
+/// A member of the cluster, asked over lane `Bulk`.
+pub(crate) struct CorePeer {
+    core: Arc<Core>,
+    host: HostId,
+}
+
+impl Peer for CorePeer {
+    fn ask(&self, request: RepairRequest) -> BoxFuture<'_, Result<RepairResponse, RepairError>> {
+        Box::pin(async move {
+            let view = self.core.views.load();
+            let peer = view.peers.get(&self.host).filter(|_| view.is_alive(self.host));
+            let Some(peer) = peer else {
+                return Err(RepairError::Unreachable("it is down or no member".to_owned()));
+            };
+            let envelope = Envelope { from: view.me, fence: view.fence, request: Request::Repair(request) };
+            let timeout = self.core.config.repair.timeout;
+            let answer = self.core.transport.call(peer.address, Lane::Bulk, envelope.encode(), timeout).await;
+            match decode_answer(answer) {
+                Ok(Response::Repair(RepairResponse::Refused(refusal)) | Response::Refused(refusal)) => {
+                    Err(RepairError::Refused(refusal))
+                }
+                Ok(Response::Repair(response)) => Ok(response),
+                Ok(_) => Err(RepairError::Protocol("not an answer to a repair request")),
+                Err(error) => Err(RepairError::Unreachable(error.outcome().name().to_owned())),
+            }
+        })
+    }
+}

@@ -1,0 +1,209 @@
+//! What to compare with whom, and when.
+
+use super::exchange::{Direction, RepairError, RepairOutcome};
+use super::Repairer;
+use crate::view::{TableView, View};
+use dunlin_types::runtime::{PlantedBug, Rng};
+use dunlin_types::{HostId, TableId, TokenRange};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long the schedule waits before it looks again for something to compare, at most.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What an operator wants repaired; an empty field means all.
+#[derive(Clone, Debug, Default)]
+pub struct RepairScope {
+    /// Only this keyspace.
+    pub keyspace: Option<String>,
+    /// Only this table.
+    pub table: Option<String>,
+    /// Only with this peer.
+    pub peer: Option<HostId>,
+}
+
+/// Result of comparing a table with a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PairOutcome {
+    /// Ranges compared.
+    pub ranges: u64,
+    /// Ranges that differed and are equal now.
+    pub ranges_differing: u64,
+    /// What it took.
+    pub outcome: RepairOutcome,
+}
+
+/// A table and a peer with what became of them.
+#[derive(Clone, Debug)]
+pub struct PairReport {
+    /// `keyspace.table`.
+    pub table: String,
+    /// The peer.
+    pub peer: HostId,
+    /// What became of it; `None` if the peer is down and was left out.
+    pub result: Option<Result<PairOutcome, RepairError>>,
+}
+
+/// What [`Repairer::run_once`] did, a report for each table and co-replica.
+#[derive(Clone, Debug, Default)]
+pub struct RepairReport {
+    /// In the order of the work.
+    pub pairs: Vec<PairReport>,
+}
+
+impl RepairReport {
+    /// Whether every co-replica was compared with, and ended equal.
+    pub fn is_complete(&self) -> bool {
+        self.pairs.iter().all(|p| matches!(p.result, Some(Ok(_))))
+    }
+
+    /// All counts together.
+    pub fn total(&self) -> PairOutcome {
+        let mut total = PairOutcome::default();
+        for pair in self.pairs.iter().filter_map(|p| p.result.as_ref()?.as_ref().ok()) {
+            total.ranges += pair.ranges;
+            total.ranges_differing += pair.ranges_differing;
+            total.outcome.add(pair.outcome);
+        }
+        total
+    }
+}
+
+/// How far a repair is.
+#[derive(Clone, Debug)]
+pub struct RepairProgress<'a> {
+    /// Tables times peers that are done.
+    pub done: usize,
+    /// Of so many.
+    pub total: usize,
+    /// The one just done.
+    pub pair: &'a PairReport,
+}
+
+/// Nodes that share ranges of a table with this one, and the ranges: owners under any active layout,
+/// since a write goes to all of them.
+pub fn co_replicas(view: &View, table: &TableView) -> BTreeMap<HostId, Vec<TokenRange>> {
+    let mut shared: BTreeMap<HostId, Vec<TokenRange>> = BTreeMap::new();
+    let Some(layout) = view.newest_layout() else { return shared };
+    for vnode in layout.vnodes.iter() {
+        let range = layout.range_of(vnode);
+        if !view.owns(table, range.first, view.me) {
+            continue;
+        }
+        let owners = view.replicas(table, range.first).hosts;
+        for host in owners.into_iter().filter(|h| *h != view.me) {
+            shared.entry(host).or_default().push(range);
+        }
+    }
+    shared
+}
+
+/// Which of two nodes begins their scheduled exchanges; it needs both to be up anyway. Half of a node's
+/// pairs are begun by it, whatever its id.
+fn begins(me: HostId, other: HostId) -> bool {
+    let odd = (me.0[15] ^ other.0[15]) & 1 == 1;
+    (me < other) != odd
+}
+
+impl Repairer {
+    /// Compares everything in scope now and waits for it; peers that are down are left out, and the
+    /// report says so. `progress` is called after each table and peer.
+    pub async fn run_once(&self, scope: &RepairScope, progress: &(dyn Fn(RepairProgress<'_>) + Send + Sync)) -> RepairReport {
+        let view = self.core.views.load();
+        let mut pairs: Vec<(TableId, String, HostId)> = Vec::new();
+        for table in view.tables() {
+            let wanted = |scope: &Option<String>, name: &str| scope.as_deref().is_none_or(|s| s == name);
+            if wanted(&scope.keyspace, &table.def.keyspace) && wanted(&scope.table, &table.def.name) {
+                let name = format!("{}.{}", table.def.keyspace, table.def.name);
+                let peers = co_replicas(&view, table).into_keys();
+                let peers = peers.filter(|p| scope.peer.is_none_or(|wanted| wanted == *p));
+                pairs.extend(peers.map(|peer| (table.def.id, name.clone(), peer)));
+            }
+        }
+        let total = pairs.len();
+        let mut report = RepairReport::default();
+        for (done, (table, name, peer)) in (1..).zip(pairs) {
+            let alive = self.core.views.peek().is_alive(peer);
+            let result = if alive { Some(self.compare_with(table, peer).await) } else { None };
+            report.pairs.push(PairReport { table: name, peer, result });
+            if let Some(pair) = report.pairs.last() {
+                progress(RepairProgress { done, total, pair });
+            }
+        }
+        report
+    }
+
+    /// The schedule: runs until it is dropped. Comparisons are spread evenly over the interval.
+    pub async fn run(self: Arc<Self>) {
+        let interval = self.core.config.repair.interval;
+        if interval.is_zero() {
+            return;
+        }
+        loop {
+            let pairs = self.scheduled();
+            if pairs.is_empty() {
+                self.core.runtime.sleep(interval.min(IDLE)).await;
+                continue;
+            }
+            let pause = interval / u32::try_from(pairs.len()).unwrap_or(u32::MAX);
+            for (table, peer) in pairs {
+                // Somewhere within the pause, so that nodes started together do not march in step.
+                let early = self.core.runtime.below(pause.as_nanos() as u64 / 4);
+                self.core.runtime.sleep(pause - Duration::from_nanos(early)).await;
+                if !self.core.views.peek().is_alive(peer) {
+                    continue;
+                }
+                if let Err(error) = self.compare_with(table, peer).await {
+                    tracing::debug!(%peer, %table, %error, "repair did not end");
+                }
+            }
+        }
+    }
+
+    /// Compares all shared ranges of a table with a peer. Waits for its turn.
+    pub async fn compare_with(&self, table: TableId, peer: HostId) -> Result<PairOutcome, RepairError> {
+        if self.core.runtime.planted(PlantedBug::HealingOff) {
+            return Ok(PairOutcome::default());
+        }
+        let _turn = self.exchanges.acquire().await.expect("the semaphore is never closed");
+        let view = self.core.views.load();
+        let shared = view.table(table).and_then(|t| co_replicas(&view, t).remove(&peer)).unwrap_or_default();
+        let result = self.compare(table, &shared, peer, 0, Direction::Both, &mut |_, _| {}).await;
+        let counter = if result.is_ok() { &self.stats.comparisons } else { &self.stats.failures };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Ok(done) = &result {
+            self.core.runtime.event("repair_compared", done.ranges, done.ranges_differing);
+        }
+        result
+    }
+
+    /// Tables and peers whose comparison is this node's to begin.
+    fn scheduled(&self) -> Vec<(TableId, HostId)> {
+        let view = self.core.views.load();
+        let mut pairs = Vec::new();
+        for table in view.tables() {
+            let peers = co_replicas(&view, table).into_keys().filter(|p| begins(view.me, *p));
+            pairs.extend(peers.map(|peer| (table.def.id, peer)));
+        }
+        pairs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_two_begins_and_nobody_has_all_the_work() {
+        let hosts: Vec<HostId> = (0..20).map(|i| HostId::from_words(i * 77, i * 13)).collect();
+        for (i, &a) in hosts.iter().enumerate() {
+            for &b in &hosts[..i] {
+                assert_ne!(begins(a, b), begins(b, a));
+            }
+            let begun = hosts.iter().filter(|b| **b != a && begins(a, **b)).count();
+            assert!((4..=15).contains(&begun), "{begun}");
+        }
+    }
+}
