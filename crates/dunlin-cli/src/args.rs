@@ -56,6 +56,7 @@ pub enum Verb {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example: dunlin server --config /etc/dunlin/dunlin.toml")]
 pub struct ConfigArgs {
     /// The node's TOML file; conf/dunlin.toml is the annotated reference
     #[arg(long, value_name = "FILE")]
@@ -63,6 +64,7 @@ pub struct ConfigArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example: dunlin check-config /etc/dunlin/dunlin.toml")]
 pub struct CheckArgs {
     /// The file to check
     pub file: PathBuf,
@@ -134,6 +136,9 @@ pub fn with_port(host: &str) -> String {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Example: dunlin get alice\nExit status 1 when there is no such key. Concurrent values are printed one a line."
+)]
 pub struct GetArgs {
     /// The key
     pub key: String,
@@ -145,6 +150,7 @@ pub struct GetArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example: dunlin put alice '3 apples' --consistency ALL")]
 pub struct PutArgs {
     /// The key
     pub key: String,
@@ -158,6 +164,7 @@ pub struct PutArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example: dunlin delete alice")]
 pub struct DeleteArgs {
     /// The key
     pub key: String,
@@ -166,6 +173,7 @@ pub struct DeleteArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example: dunlin scan --table shop.baskets --limit 100")]
 pub struct ScanArgs {
     #[command(flatten)]
     pub target: Target,
@@ -192,6 +200,9 @@ pub struct VerifyArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  dunlin shell\n  dunlin shell 10.0.0.5 -e \"SELECT * FROM kv WHERE key = 'alice'\"\n  dunlin shell -e \"COPY kv FROM 'rows.csv' WITH HEADER = true\"\nExit status 1 when a statement fails; -e and -f stop there."
+)]
 pub struct ShellArgs {
     /// A node: HOST[:PORT]
     #[arg(default_value = DEFAULT_HOST, env = "DUNLIN_HOST")]
@@ -224,6 +235,9 @@ pub enum Format {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Example: dunlin certs init --dir certs && dunlin certs issue n1 --san 10.0.0.5 --dir certs"
+)]
 pub struct CertsArgs {
     #[command(subcommand)]
     pub verb: CertsVerb,
@@ -252,7 +266,7 @@ pub enum CertsVerb {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example: dunlin bench --clients 64 --seconds 10 --reads 0.5 --host 127.0.0.1 --host 127.0.0.2 --host 127.0.0.3\n\
+    after_help = "Example: dunlin bench --clients 64 --seconds 10 --mix a,b --host 127.0.0.1 --host 127.0.0.2 --host 127.0.0.3\n\
     Closed loop: each client sends its next request when the last one was answered. Keys are written once before reads are measured."
 )]
 pub struct BenchArgs {

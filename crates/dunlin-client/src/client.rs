@@ -29,7 +29,8 @@ impl Default for Options {
 /// A client of a cluster. Share it: its methods take `&self`.
 ///
 /// A statement goes to another node only when it was certainly not applied: the node could not be reached, or
-/// it answered that it is not ready or overloaded with `applied=no`.
+/// it answered that it is not ready or overloaded with `applied=no`. Reads ([`Client::get`], [`Client::scan`]) go
+/// to another node also when a connection breaks or a node cannot serve them now.
 #[derive(Debug)]
 pub struct Client {
     hosts: Vec<String>,
@@ -62,33 +63,48 @@ impl Client {
 
     /// Runs one statement. Session statements (USE, CONSISTENCY, ...) have no place here: connections are shared.
     pub async fn execute(&self, statement: &str) -> Result<Reply, ClientError> {
+        self.run(statement, |error| match error {
+            ClientError::Connect { .. } => true,
+            ClientError::Failed(failure) => {
+                matches!(failure.code.as_str(), "NOT_READY" | "OVERLOADED") && !failure.maybe_applied()
+            }
+            _ => false,
+        })
+        .await
+    }
+
+    /// Runs a statement that changes nothing: it may be repeated whatever became of it.
+    async fn read(&self, statement: &str) -> Result<Reply, ClientError> {
+        self.run(statement, ClientError::is_temporary).await
+    }
+
+    /// Tries one node after another, each at most once and the first twice, for as long as `elsewhere` says so.
+    async fn run(
+        &self,
+        statement: &str,
+        elsewhere: impl Fn(&ClientError) -> bool,
+    ) -> Result<Reply, ClientError> {
         let mut last = None;
         for _ in 0..=self.hosts.len() {
-            let mut connection = match self.take().await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    last = Some(error);
-                    continue;
-                }
+            let error = match self.attempt(statement, last.is_some()).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
             };
-            match connection.execute(statement).await {
-                Ok(reply) => {
-                    self.give_back(connection);
-                    return Ok(reply);
-                }
-                Err(ClientError::Failed(failure)) => {
-                    self.give_back(connection);
-                    let elsewhere = matches!(failure.code.as_str(), "NOT_READY" | "OVERLOADED")
-                        && !failure.maybe_applied();
-                    if !elsewhere {
-                        return Err(failure.into());
-                    }
-                    last = Some(failure.into());
-                }
-                Err(error) => return Err(error),
+            if !elsewhere(&error) {
+                return Err(error);
             }
+            last = Some(error);
         }
         Err(last.expect("the loop ran at least once"))
+    }
+
+    async fn attempt(&self, statement: &str, fresh: bool) -> Result<Reply, ClientError> {
+        let mut connection = self.take(fresh).await?;
+        let outcome = connection.execute(statement).await;
+        if matches!(outcome, Ok(_) | Err(ClientError::Failed(_))) {
+            self.give_back(connection);
+        }
+        outcome
     }
 
     /// Reads a text key of `keyspace.table` whose columns are `key` and `value`.
@@ -98,7 +114,7 @@ impl Client {
             quote(key),
             self.using(&[])
         );
-        let reply = self.execute(&statement).await?;
+        let reply = self.read(&statement).await?;
         let context = reply.rows.first().and_then(|row| row.get(1).cloned().flatten());
         let context = context.or_else(|| reply.field("context").map(str::to_owned));
         let values = reply.rows.into_iter().filter_map(|mut row| row.swap_remove(0)).collect();
@@ -137,7 +153,7 @@ impl Client {
     /// One page of the whole table in token order; `page` continues an earlier one.
     pub async fn scan(&self, table: &str, page: Option<&str>) -> Result<Reply, ClientError> {
         let page = page.map(|token| format!("PAGE {}", quote(token)));
-        self.execute(&format!("SELECT * FROM {table}{}", self.using(page.as_slice()))).await
+        self.read(&format!("SELECT * FROM {table}{}", self.using(page.as_slice()))).await
     }
 
     fn using(&self, extra: &[String]) -> String {
@@ -146,12 +162,19 @@ impl Client {
         if all.is_empty() { String::new() } else { format!(" USING {}", all.join(" AND ")) }
     }
 
-    async fn take(&self) -> Result<Connection, ClientError> {
-        if let Some(connection) = self.idle.lock().expect("no holder panics").pop() {
-            return Ok(connection);
+    /// An idle connection, unless a fresh one (to the next node in turn) is asked for.
+    async fn take(&self, fresh: bool) -> Result<Connection, ClientError> {
+        while !fresh && let Some(connection) = self.take_idle() {
+            if connection.is_usable() {
+                return Ok(connection);
+            }
         }
         let host = &self.hosts[self.next.fetch_add(1, Ordering::Relaxed) % self.hosts.len()];
         Connection::connect(host, self.options.timeout).await
+    }
+
+    fn take_idle(&self) -> Option<Connection> {
+        self.idle.lock().expect("no holder panics").pop()
     }
 
     fn give_back(&self, connection: Connection) {

@@ -58,6 +58,19 @@ impl Connection {
         &self.addr
     }
 
+    /// Whether the connection can be given another statement as far as can be told without sending: the
+    /// node has not closed it, and nothing is left over from before.
+    pub fn is_usable(&self) -> bool {
+        let quiet = self.waiting == 0 && self.outgoing.is_empty() && self.incoming.is_empty();
+        let mut byte = [0];
+        // Nothing was asked, so anything but "nothing yet" is the end or a breach of the protocol.
+        quiet
+            && self
+                .stream
+                .try_read(&mut byte)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Statements sent or queued whose replies were not received yet.
     pub fn waiting(&self) -> usize {
         self.waiting

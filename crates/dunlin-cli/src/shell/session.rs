@@ -5,7 +5,7 @@
 use super::copy;
 use crate::args::RowFormat;
 use crate::output;
-use dunlin_client::{ClientError, Connection, Failure};
+use dunlin_client::{ClientError, Connection, Failure, Reply};
 use std::time::{Duration, Instant};
 
 /// A shell's session.
@@ -57,9 +57,16 @@ impl Session {
         self.settings.iter().map(|(_, statement)| statement.as_str())
     }
 
-    /// Runs a statement that the shell itself needs.
-    pub async fn ask(&mut self, statement: &str) -> Result<dunlin_client::Reply, ClientError> {
-        self.connection.execute(statement).await
+    /// Runs a reading statement that the shell itself needs; once more at another node if this one goes away.
+    pub async fn ask(&mut self, statement: &str) -> anyhow::Result<Reply> {
+        match self.connection.execute(statement).await {
+            Err(ClientError::Broken { addr, source }) => {
+                eprintln!("lost the connection to {addr} ({source})");
+                self.reconnect().await?;
+                Ok(self.connection.execute(statement).await?)
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Runs one statement and prints its outcome. False if it failed; an error if no node can be reached.

@@ -32,6 +32,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const GOSSIP_RETRY: Duration = Duration::from_millis(250);
 /// A connection without calls for this long is closed.
 const UNUSED_MAX: Duration = Duration::from_secs(60);
+/// A longer time for a call is taken as this.
+const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Unsent bytes of a lane, those of timed-out calls included.
 const UNSENT_BYTES_MAX: usize = 16 << 20;
 /// A buffer larger than this is not kept.
@@ -107,6 +109,7 @@ impl Peer {
         timeout: Duration,
     ) -> Result<oneshot::Receiver<Outcome>, TransportError> {
         let now = Instant::now();
+        let timeout = timeout.min(CALL_TIMEOUT_MAX);
         let index = lane_index(lane);
         let mut state = self.state.lock();
         if let Link::Idle { retry_at, last_attempt } = state.link {

@@ -1,4 +1,5 @@
-//! COPY FROM: one reader of the file, several senders.
+//! COPY FROM: one reader of the file, several senders. Rows of one key go to one sender, so that a key which is
+//! there twice is written in the file's order and not as concurrent values.
 
 use super::Columns;
 use super::statement::Copy;
@@ -6,6 +7,7 @@ use crate::shell::progress;
 use crate::shell::session::Session;
 use anyhow::{Context, bail};
 use dunlin_client::{Connection, Failure, text};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -53,33 +55,34 @@ pub async fn from_file(session: &Session, copy: &Copy, columns: &Columns) -> any
         senders.push(tokio::spawn(send(shared.clone(), index, rows)));
     }
 
-    let mut batch = Vec::with_capacity(BATCH_ROWS);
+    let mut batches: [Vec<Row>; SENDERS] = std::array::from_fn(|_| Vec::with_capacity(BATCH_ROWS));
     let mut rejected = 0;
-    let mut turn = 0;
     let mut number = 0;
-    let mut gave_up = false;
     for record in reader.records() {
         let record = record.with_context(|| copy.file.clone())?;
         number += 1;
-        match statement(columns, &record) {
-            Ok(statement) => batch.push(Row { number, statement }),
+        let statement = match statement(columns, &record) {
+            Ok(statement) => statement,
             Err(what) => {
                 rejected += 1;
                 show(rejected, number, &what);
+                continue;
             }
-        }
-        if batch.len() == BATCH_ROWS {
-            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_ROWS));
-            gave_up = queues[turn % SENDERS].send(full).await.is_err();
-            turn += 1;
-            if gave_up {
+        };
+        let sender = sender_of(&record[0]);
+        batches[sender].push(Row { number, statement });
+        if batches[sender].len() == BATCH_ROWS {
+            let full = std::mem::replace(&mut batches[sender], Vec::with_capacity(BATCH_ROWS));
+            if queues[sender].send(full).await.is_err() {
                 break;
             }
         }
     }
-    if !gave_up && !batch.is_empty() {
-        // A sender that has given up reports it below.
-        let _ = queues[turn % SENDERS].send(batch).await;
+    for (queue, rest) in queues.iter().zip(batches) {
+        if !rest.is_empty() {
+            // A sender that has given up reports it below.
+            let _ = queue.send(rest).await;
+        }
     }
     drop(queues);
     let mut loaded = 0;
@@ -90,6 +93,13 @@ pub async fn from_file(session: &Session, copy: &Copy, columns: &Columns) -> any
     }
     bar.finish_and_clear();
     Ok((loaded, rejected))
+}
+
+/// The same for equal keys.
+fn sender_of(key: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish() as usize % SENDERS
 }
 
 fn show(nth: u64, row: u64, what: &str) {

@@ -1,0 +1,178 @@
+//! The command as a process: help, exit status, messages; against a node that follows a script where one is needed.
+
+// Real processes, sockets, threads and files are what is tested.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn dunlin(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dunlin"))
+        .args(arguments)
+        .env_remove("DUNLIN_HOST")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn check(arguments: &[&str], status: i32, out: &str, err: &str) {
+    let output = dunlin(arguments);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{stdout}\n{stderr}");
+    assert!(stdout.contains(out), "{arguments:?} prints {out:?}, not\n{stdout}");
+    assert!(stderr.contains(err), "{arguments:?} complains {err:?}, not\n{stderr}");
+}
+
+/// A node on a free port that answers every line as `answer` says; `None` hangs up.
+fn node(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let answer = answer.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                    let Some(text) = line.ok().and_then(|line| answer(&line)) else { return };
+                    if stream.write_all(text.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    check(&["--help"], 0, "dunlin local", "");
+    for verb in [
+        "server",
+        "local",
+        "shell",
+        "get",
+        "put",
+        "delete",
+        "scan",
+        "verify",
+        "certs",
+        "bench",
+        "check-config",
+    ] {
+        check(&[verb, "--help"], 0, "Usage: dunlin", "");
+    }
+    check(&["--version"], 0, "dunlin ", "");
+    check(&["completions", "bash"], 0, "_dunlin", "");
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    check(&[], 2, "", "Usage");
+    check(&["frobnicate"], 2, "", "frobnicate");
+    check(&["get"], 2, "", "<KEY>");
+    check(&["local", "--nodes", "0"], 2, "", "--nodes");
+    check(&["get", "k", "--consistency", "SOME"], 2, "", "no consistency level");
+}
+
+#[test]
+fn nobody_there_is_status_1() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    check(&["get", "k", "--host", &free], 1, "", "cannot connect");
+    check(&["shell", &free, "-e", "SELECT * FROM kv"], 1, "", "cannot connect");
+    check(&["server", "--config", "/nonexistent/dunlin.toml"], 1, "", "/nonexistent/dunlin.toml");
+    check(&["check-config", "/nonexistent/dunlin.toml"], 1, "", "/nonexistent/dunlin.toml");
+}
+
+#[test]
+fn one_shot_verbs() {
+    let host = node(|statement| {
+        Some(match statement {
+            s if s.starts_with("SELECT") && s.contains("'alice'") => {
+                "COLUMNS\tvalue\tcontext\nROW\t3 apples\tAQEB\nEND\trows=1\n".to_owned()
+            }
+            s if s.starts_with("SELECT") => "COLUMNS\tvalue\tcontext\nEND\trows=0\tcontext=AQ\n".to_owned(),
+            s if s.contains("'full'") => "ERROR\tDISK_FULL\tno room\tapplied=no\n".to_owned(),
+            _ => "OK\tcontext=AQEB\n".to_owned(),
+        })
+    });
+    check(&["get", "alice", "--host", &host], 0, "3 apples\n", "");
+    check(&["get", "alice", "--host", &host, "--format", "json"], 0, r#""values":["3 apples"]"#, "");
+    check(&["get", "bob", "--host", &host], 1, "", "no such key");
+    check(&["put", "it's", "v", "--host", &host], 0, "", "");
+    check(&["put", "full", "v", "--host", &host], 1, "", "DISK_FULL");
+    check(&["delete", "alice", "--host", &host], 0, "", "");
+    check(&["shell", &host, "-e", "SELECT value FROM kv WHERE key = 'alice'"], 0, "3 apples", "");
+    check(&["shell", &host, "-e", "INSERT INTO kv (key, value) VALUES ('full', 'x')"], 1, "", "DISK_FULL");
+}
+
+#[test]
+fn certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    let certs = dir.path().join("certs");
+    let certs = certs.to_str().unwrap();
+    check(&["certs", "issue", "n1", "--dir", certs], 1, "", "ca.key");
+    check(&["certs", "init", "--dir", certs], 0, "", "");
+    check(&["certs", "init", "--dir", certs], 1, "", "exists already");
+    check(&["certs", "issue", "n1", "--san", "127.0.0.1", "--dir", certs], 0, "", "");
+    check(&["certs", "issue", "../n1", "--dir", certs], 1, "", "cannot name a node");
+    assert!(dir.path().join("certs/n1.key").exists());
+}
+
+#[test]
+fn a_taken_port_is_named_before_anything_starts() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    check(
+        &["local", "--dir", dir.path().join("d").to_str().unwrap(), "--base-port", &port],
+        1,
+        "",
+        "choose other ports",
+    );
+}
+
+/// Every connection breaks after some rows, and some rows are refused for a while: all arrive.
+#[test]
+fn copy_from_gets_every_row_through() {
+    const ROWS: usize = 700;
+    let statements = Arc::new(AtomicUsize::new(0));
+    let rows = Arc::new(std::sync::Mutex::new(std::collections::BTreeMap::new()));
+    let (count, stored) = (statements.clone(), rows.clone());
+    let host = node(move |statement| {
+        if statement.starts_with("DESCRIBE TABLE") {
+            let table = "CREATE TABLE dunlin.kv (key text PRIMARY KEY, value text);";
+            return Some(format!("COLUMNS\tstatement\nROW\t{table}\nEND\trows=1\n"));
+        }
+        if !statement.starts_with("INSERT") {
+            return Some("COLUMNS\tclient_address\nEND\trows=0\n".to_owned());
+        }
+        let nth = count.fetch_add(1, Ordering::Relaxed);
+        if nth % 400 == 399 {
+            return None;
+        }
+        if nth % 50 == 7 {
+            return Some("ERROR\tUNAVAILABLE\tfew\tapplied=no\n".to_owned());
+        }
+        let (_, values) = statement.split_once("VALUES ('").unwrap();
+        let (key, value) = values.trim_end_matches("');").split_once("', '").unwrap();
+        stored.lock().unwrap().insert(key.to_owned(), value.to_owned());
+        Some("OK\n".to_owned())
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rows.csv");
+    let mut text = String::from("key,value\n");
+    for i in 0..ROWS {
+        text.push_str(&format!("key{i},value {i}\n"));
+    }
+    text.push_str("only one column\n");
+    std::fs::write(&file, text).unwrap();
+    let copy = format!("COPY kv FROM '{}' WITH HEADER = true", file.display());
+    check(&["shell", &host, "-e", &copy], 1, "700 rows loaded", "row 701 rejected");
+    assert_eq!(rows.lock().unwrap().len(), ROWS);
+    assert_eq!(rows.lock().unwrap()["key12"], "value 12");
+}

@@ -1,0 +1,112 @@
+//! What the client repeats and what it never repeats, against nodes that follow a script.
+
+// The client is an edge: its tests need real sockets and tasks.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+use dunlin_client::{Client, ClientError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+
+/// A node that answers each statement with `reply`, or hangs up where that is `None`. Returns its
+/// address and how many statements it got.
+async fn node(reply: Option<&'static str>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let statements = Arc::new(AtomicUsize::new(0));
+    let count = statements.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let count = count.clone();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut line = String::new();
+                while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    line.clear();
+                    let Some(reply) = reply else { return };
+                    stream.write_all(reply.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (addr, statements)
+}
+
+/// An address that refuses connections.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+const OK: Option<&str> = Some("OK\tcontext=AQEB\n");
+const ROWS: Option<&str> = Some("COLUMNS\tvalue\tcontext\nROW\tv\tAQEB\nEND\trows=1\n");
+
+#[tokio::test]
+async fn a_node_that_is_not_there_is_passed_over() {
+    let (good, statements) = node(OK).await;
+    let client = Client::new([nobody().await, good]);
+    for _ in 0..5 {
+        client.put("t", "k", "v").await.unwrap();
+    }
+    assert_eq!(statements.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn a_write_goes_elsewhere_only_when_it_was_not_applied() {
+    for (reply, repeated) in [
+        (Some("ERROR\tNOT_READY\tstarting\n"), true),
+        (Some("ERROR\tOVERLOADED\tbusy\tapplied=no\tretry_after_ms=5\n"), true),
+        (Some("ERROR\tWRITE_TIMEOUT\tlate\tapplied=maybe\n"), false),
+        (Some("ERROR\tUNAVAILABLE\tfew\tapplied=no\n"), false),
+        (Some("ERROR\tSYNTAX\tno\tline=1\tcolumn=1\n"), false),
+        (None, false),
+    ] {
+        let (bad, seen_by_bad) = node(reply).await;
+        let (good, seen_by_good) = node(OK).await;
+        let outcome = Client::new([bad, good]).put("t", "k", "v").await;
+        assert_eq!(outcome.is_ok(), repeated, "{reply:?}: {outcome:?}");
+        let seen = (seen_by_bad.load(Ordering::Relaxed), seen_by_good.load(Ordering::Relaxed));
+        assert_eq!(seen, (1, usize::from(repeated)), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_goes_elsewhere_when_a_connection_breaks() {
+    let (bad, _) = node(None).await;
+    let (good, _) = node(ROWS).await;
+    let found = Client::new([bad.clone(), good]).get("t", "k").await.unwrap();
+    assert_eq!((&found.values[..], found.context.as_deref()), (&["v".to_owned()][..], Some("AQEB")));
+    let lost = Client::new([bad]).get("t", "k").await.unwrap_err();
+    assert!(matches!(lost, ClientError::Broken { .. }), "{lost}");
+}
+
+/// A node closed the pooled connection while it lay idle: nothing was sent on it, so even a write goes through.
+#[tokio::test]
+async fn a_connection_closed_while_idle_is_not_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new([listener.local_addr().unwrap().to_string()]);
+    let (closed, was_closed) = tokio::sync::oneshot::channel();
+    let server = tokio::spawn(async move {
+        let mut closed = Some(closed);
+        for _ in 0..2 {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            stream.read_line(&mut String::new()).await.unwrap();
+            stream.write_all(b"OK\n").await.unwrap();
+            drop(stream);
+            if let Some(closed) = closed.take() {
+                closed.send(()).unwrap();
+            }
+        }
+    });
+    client.put("t", "k", "1").await.unwrap();
+    was_closed.await.unwrap();
+    // Lets the runtime see the end of the stream.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    client.put("t", "k", "2").await.unwrap();
+    server.await.unwrap();
+}
