@@ -1,2 +1,123 @@
-//! Placeholder entry point.
-fn main() {}
+//! The `nodetool` command: an operator's view of a cluster, over the admin HTTP of one node.
+//!
+//! [`args`] names the verbs, [`http`] asks, [`render`] prints for people; `--format json` prints what the node
+//! answered. Exit status: 0 done, 1 the operation failed, 2 wrong usage. It starts in milliseconds: one
+//! current-thread runtime, one connection, nothing else.
+
+mod args;
+mod http;
+mod render;
+
+use anyhow::{Context, bail};
+use args::{Cli, Format, HintsVerb, Verb};
+use clap::Parser;
+use http::Admin;
+use serde_json::Value;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often the progress of a long task is asked for.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")
+        .and_then(|runtime| runtime.block_on(run(&cli)));
+    match done {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("nodetool: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carries the verb out; what it gives is printed.
+async fn run(cli: &Cli) -> anyhow::Result<String> {
+    let mut admin = Admin::connect(&cli.host, cli.port).await?;
+    let json = cli.format == Format::Json;
+    let answer = match &cli.verb {
+        Verb::Status
+        | Verb::Info
+        | Verb::Describecluster
+        | Verb::Gossipinfo
+        | Verb::Version
+        | Verb::Layout
+        | Verb::Netstats
+        | Verb::Tpstats
+        | Verb::Compactionstats
+        | Verb::Tablestats
+        | Verb::Ring => admin.get(&format!("/api/v1/{}", cli.verb.name())).await?,
+        Verb::Getendpoints { keyspace, table, key } => {
+            let query = format!(
+                "keyspace={}&table={}&key={}",
+                http::escape(keyspace),
+                http::escape(table),
+                http::escape(key)
+            );
+            admin.get(&format!("/api/v1/getendpoints?{query}")).await?
+        }
+        Verb::Hints { verb } => match verb {
+            HintsVerb::List => admin.get("/api/v1/hints").await?,
+        },
+        Verb::Flush { keyspace, table } | Verb::Compact { keyspace, table } => {
+            admin
+                .post(&format!("/api/v1/{}{}", cli.verb.name(), scope(keyspace.as_deref(), table.as_deref())))
+                .await?
+        }
+        Verb::Repair { keyspace, table } => {
+            repair(&mut admin, scope(keyspace.as_deref(), table.as_deref()), json).await?
+        }
+        Verb::Drain | Verb::Decommission => admin.post(&format!("/api/v1/{}", cli.verb.name())).await?,
+        Verb::Removenode { host_id } | Verb::Abort { host_id } => {
+            admin.post(&format!("/api/v1/{}?host={}", cli.verb.name(), http::escape(host_id))).await?
+        }
+    };
+    Ok(if json { format!("{answer:#}\n") } else { render::text(&cli.verb, &answer) })
+}
+
+fn scope(keyspace: Option<&str>, table: Option<&str>) -> String {
+    let mut query = String::new();
+    for (name, value) in [("keyspace", keyspace), ("table", table)] {
+        if let Some(value) = value {
+            query.push(if query.is_empty() { '?' } else { '&' });
+            query.push_str(&format!("{name}={}", http::escape(value)));
+        }
+    }
+    query
+}
+
+/// Starts a repair and stays with it to its end, with a bar on a terminal.
+async fn repair(admin: &mut Admin, scope: String, json: bool) -> anyhow::Result<Value> {
+    let mut state = admin.post(&format!("/api/v1/repair{scope}")).await?;
+    let bar = indicatif::ProgressBar::with_draw_target(
+        Some(1),
+        if json { indicatif::ProgressDrawTarget::hidden() } else { indicatif::ProgressDrawTarget::stderr() },
+    );
+    while state["running"] == true {
+        bar.set_length(state["total"].as_u64().unwrap_or(1));
+        bar.set_position(state["done"].as_u64().unwrap_or(0));
+        sleep().await;
+        let id = state["id"].as_u64().context("the node named no repair")?;
+        state = admin.get(&format!("/api/v1/repair?id={id}")).await?;
+    }
+    bar.finish_and_clear();
+    if let Some(error) = state["error"].as_str() {
+        bail!("the repair did not finish: {error}");
+    }
+    Ok(state)
+}
+
+#[allow(clippy::disallowed_methods, reason = "an edge: a command line waits in real time")]
+async fn sleep() {
+    tokio::time::sleep(POLL_EVERY).await;
+}
