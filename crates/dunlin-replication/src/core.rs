@@ -3,6 +3,7 @@
 use crate::hints::Hints;
 use crate::local::Local;
 use crate::message::Response;
+use crate::repair::RepairConfig;
 use crate::store::ReplicaStore;
 use crate::view::{Peer, Views};
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub struct ReplicationConfig {
     pub scan_page_bytes: u32,
     /// What OVERLOADED tells a client to wait.
     pub retry_after: Duration,
+    /// Repair and range transfer.
+    pub repair: RepairConfig,
 }
 
 impl Default for ReplicationConfig {
@@ -36,6 +39,7 @@ impl Default for ReplicationConfig {
             requests_remembered_max: 65_536,
             scan_page_bytes: 1 << 20,
             retry_after: Duration::from_millis(100),
+            repair: RepairConfig::default(),
         }
     }
 }

@@ -12,6 +12,8 @@ pub mod core;
 pub mod hints;
 pub mod local;
 pub mod message;
+pub mod repair;
 pub mod replica;
 pub mod store;
+pub mod transfer;
 pub mod view;

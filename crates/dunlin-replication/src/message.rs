@@ -3,6 +3,7 @@
 //! Every request travels in an [`Envelope`] that names the layouts its sender acts under, so that a
 //! replica which knows better can refuse it. The deadline travels with the transport's call.
 
+use crate::repair::message::{RepairRequest, RepairResponse};
 use crate::store::{Durability, Entry};
 use bytes::Bytes;
 use dunlin_transport::codec::{self, CodecError};
@@ -49,6 +50,8 @@ pub enum Request {
     Read(ReadRequest),
     /// A page of the replica's records.
     Scan(ScanReplicaRequest),
+    /// A step of anti-entropy.
+    Repair(RepairRequest),
 }
 
 /// A write for the replica that will mint its version.
@@ -151,6 +154,8 @@ pub enum Response {
     },
     /// Not done, and nothing was applied.
     Refused(Refusal),
+    /// To `Repair`.
+    Repair(RepairResponse),
 }
 
 /// Why a replica did nothing.

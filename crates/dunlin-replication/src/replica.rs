@@ -3,6 +3,7 @@
 use crate::coordinator::{CoordinateError, Coordinator, refusal_of};
 use crate::core::{Core, count};
 use crate::message::{Envelope, Fence, MergeReason, MergeRequest, ReadRequest, Refusal, Request, Response, ScanReplicaRequest};
+use crate::repair::Responder;
 use crate::store::StoreError;
 use crate::view::{TableView, View};
 use bytes::Bytes;
@@ -16,12 +17,14 @@ use std::time::Duration;
 pub struct Replica {
     core: Arc<Core>,
     coordinator: Coordinator,
+    repair: Arc<Responder>,
 }
 
 impl Replica {
     /// A replica over the same doors as the coordinator.
     pub fn new(coordinator: Coordinator) -> Replica {
-        Replica { core: Arc::clone(coordinator.core()), coordinator }
+        let repair = Arc::new(Responder::over(coordinator.core()));
+        Replica { core: Arc::clone(coordinator.core()), coordinator, repair }
     }
 
     /// The coordinator beside it.
@@ -57,6 +60,7 @@ impl Replica {
             Request::Merge(request) => self.merge(from, fence, request).await,
             Request::Read(request) => self.read(from, fence, request).await,
             Request::Scan(request) => self.scan(from, fence, request).await,
+            Request::Repair(request) => Ok(Response::Repair(self.repair.handle(request).await)),
         };
         result.unwrap_or_else(|refusal| {
             if matches!(refusal, Refusal::StaleLayout(_) | Refusal::Behind(_) | Refusal::NotOwner(_)) {

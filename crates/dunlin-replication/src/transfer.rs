@@ -144,7 +144,9 @@ pub async fn sync_layout(
             return Err(TransferError::Superseded(version));
         }
         let gains = gains(&view, version);
-        for source in sources(&gains, &view, lost) {
+        let sources = sources(&gains, &view, lost);
+        failures.retain(|host, _| sources.contains(host));
+        for source in sources {
             let result = pull(repairer, &view, &gains, source, version, &mut pulled, &mut state, lost, progress).await;
             match result {
                 Ok(()) => drop(failures.remove(&source)),

@@ -20,8 +20,9 @@ pub struct Dot {
 /// A set of writes to one key: a version vector (everything of an actor up to a counter) plus single
 /// dots above it.
 ///
-/// Invariant: both parts are sorted and free of duplicates, and no dot is covered by the vector. Two
-/// contexts of the same set are therefore equal, and encode to the same bytes.
+/// Invariant: both parts are sorted and free of duplicates, and no dot is covered by the vector. Joins
+/// of the same contexts, in any order, are therefore equal and encode to the same bytes. (Single dots
+/// are never folded into the vector: counters run over all keys, so those of one key have gaps.)
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Context {
     vector: Vec<(Actor, u64)>,
