@@ -1,5 +1,7 @@
 //! `dunlin verify`: reads every key of a CSV file back, one read a key, and compares.
 
+#![allow(clippy::disallowed_methods, reason = "a tool: it reads the file it is given")]
+
 use crate::args::VerifyArgs;
 use crate::shell::progress;
 use anyhow::Context;
