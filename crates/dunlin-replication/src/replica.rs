@@ -73,9 +73,15 @@ impl Replica {
     async fn merge(&self, from: HostId, fence: Fence, request: MergeRequest) -> Result<Response, Refusal> {
         let view = self.core.views.load();
         self.check_write(&view, from, fence, &request)?;
-        let MergeRequest { table, token, key, record, durability, .. } = request;
-        let merged = self.core.local.merge(table, token, key, record, durability).await;
+        let MergeRequest { table, token, ref key, ref record, durability, .. } = request;
+        let merged = self.core.local.merge(table, token, key.clone(), record.clone(), durability).await;
         merged.map_err(|error| self.refusal(error))?;
+        // A newer layout may have become known while the store worked, and its new owners may have read
+        // this copy already: an acknowledgement now would count a write that they miss (see `transfer`).
+        let now = self.core.views.load();
+        if now.fence.newest != view.fence.newest {
+            self.check_write(&now, from, fence, &request)?;
+        }
         Ok(Response::Merged)
     }
 

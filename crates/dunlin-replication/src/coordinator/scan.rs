@@ -12,7 +12,7 @@ use crate::store::Entry;
 use crate::view::{ReplicaSet, TableView, View};
 use dunlin_transport::Lane;
 use dunlin_types::runtime::BoxFuture;
-use dunlin_types::{ClusterError, Consistency, ErrorCode, HostId, Key, Mono, ReplicaOutcome, Token, TokenRange};
+use dunlin_types::{ClusterError, Consistency, HostId, Key, Mono, ReplicaOutcome, Token, TokenRange};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use smallvec::SmallVec;
@@ -120,9 +120,10 @@ impl Scanning<'_> {
         loop {
             let end = layout.range_of(layout.vnode_of(at)).last.min(last);
             let replicas = self.view.read_replicas(&self.table, at);
+            let full = stretches.len() == max;
             match stretches.last_mut().filter(|s| same_hosts(&s.replicas, &replicas)) {
                 Some(stretch) => stretch.range.last = end,
-                None if stretches.len() == max => return stretches,
+                None if full => return stretches,
                 None => stretches.push(Stretch { range: TokenRange { first: at, last: end }, replicas }),
             }
             if end >= last {

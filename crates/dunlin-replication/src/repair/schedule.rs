@@ -3,7 +3,7 @@
 use super::exchange::{Direction, RepairError, RepairOutcome};
 use super::Repairer;
 use crate::view::{TableView, View};
-use dunlin_types::runtime::{PlantedBug, Rng};
+use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{HostId, TableId, TokenRange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
