@@ -1,1 +1,3 @@
 //! A node: configuration, identity, start and stop order, client listener, admin HTTP, metrics, workers.
+pub mod client;
+pub mod config;
