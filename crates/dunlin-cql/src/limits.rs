@@ -12,6 +12,8 @@ pub const SELECT_ITEMS_MAX: usize = 64;
 pub const TYPE_NESTING_MAX: usize = 8;
 /// Longest name of a keyspace, table or column, bytes.
 pub const NAME_BYTES_MAX: usize = 48;
+/// Replicas of a key over all data centres.
+pub const REPLICAS_MAX: u32 = 32;
 /// Longest table comment, bytes.
 pub const COMMENT_BYTES_MAX: usize = 4096;
 /// Longest `TTL` and `default_time_to_live`, seconds: twenty years.

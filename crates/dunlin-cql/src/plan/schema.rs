@@ -2,7 +2,7 @@
 
 use super::lookup::{Lookup, nearest};
 use super::{PlanError, Planned, invalid};
-use crate::limits::{COMMENT_BYTES_MAX, NAME_BYTES_MAX, TTL_S_MAX};
+use crate::limits::{COMMENT_BYTES_MAX, NAME_BYTES_MAX, REPLICAS_MAX, TTL_S_MAX};
 use crate::literal::Literal;
 use crate::name::{Quoted, TableName};
 use crate::operation::{Operation, SchemaChange};
@@ -271,6 +271,9 @@ fn replication(value: OptionValue) -> Planned<Replication> {
         },
         Some("NetworkTopologyStrategy") if factors.contains_key("replication_factor") => {
             Err(invalid("NetworkTopologyStrategy names data centers, not a replication_factor"))
+        }
+        Some("NetworkTopologyStrategy") if factors.values().sum::<u32>() > REPLICAS_MAX => {
+            Err(invalid(format!("a key has at most {REPLICAS_MAX} replicas over all data centers")))
         }
         Some("NetworkTopologyStrategy") if !factors.is_empty() => Ok(Replication::NetworkTopology(factors)),
         _ => Err(wrong()),

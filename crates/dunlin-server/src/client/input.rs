@@ -1,0 +1,353 @@
+//! Bytes of a connection to statements: framing, size limits, and the memory they may take.
+
+use bytes::{Buf, BytesMut};
+use dunlin_cql::{Splitter, SyntaxError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a connection may hold without asking the budget.
+const FREE_BYTES: usize = 64 << 10;
+/// Room made before each read.
+const READ_BYTES: usize = 8 << 10;
+/// A statement that is refused is skipped to its end, but not further than this many times the limit.
+const SKIP_FACTOR: usize = 4;
+
+/// Memory for unfinished long statements of all connections of a node.
+#[derive(Debug)]
+pub(super) struct Budget(AtomicUsize);
+
+impl Budget {
+    pub fn new(bytes: usize) -> Budget {
+        Budget(AtomicUsize::new(bytes))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a statement is refused unread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    /// Longer than the limit.
+    TooLong,
+    /// No memory left for long statements.
+    NoMemory,
+}
+
+/// What the input holds next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Frame {
+    /// A statement of so many bytes: [`Input::text`], then [`Input::consume`].
+    Statement(usize),
+    /// A statement that was skipped.
+    Refused(Refused),
+    /// A statement that was skipped as far as is sensible, and its end was not found.
+    Lost(Refused),
+    /// The peer speaks the binary CQL protocol; the bytes are the header's version and stream.
+    Binary([u8; 4]),
+}
+
+/// The bytes of one connection that are not yet executed.
+pub(super) struct Input {
+    buffer: BytesMut,
+    splitter: Splitter,
+    /// Bytes of the buffer that the splitter has seen.
+    scanned: usize,
+    skipping: Option<(Refused, usize)>,
+    /// The first bytes were looked at.
+    greeted: bool,
+    statement_bytes_max: usize,
+    budget: Arc<Budget>,
+    charged: usize,
+}
+
+impl Input {
+    pub fn new(statement_bytes_max: usize, budget: Arc<Budget>) -> Input {
+        Input {
+            buffer: BytesMut::new(),
+            splitter: Splitter::new(),
+            scanned: 0,
+            skipping: None,
+            greeted: false,
+            statement_bytes_max,
+            budget,
+            charged: 0,
+        }
+    }
+
+    /// The buffer, with room to read into. Read, then call [`Input::take`].
+    pub fn room(&mut self) -> &mut BytesMut {
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 2 {
+            self.grow();
+        }
+        &mut self.buffer
+    }
+
+    fn grow(&mut self) {
+        // Doubling, so that a long statement is copied a bounded number of times.
+        let wanted = (self.buffer.len() + READ_BYTES).max(self.buffer.len() * 2);
+        let charge = wanted.saturating_sub(FREE_BYTES);
+        if charge > self.charged {
+            if !self.budget.take(charge - self.charged) {
+                self.skip(Refused::NoMemory);
+                self.shrink();
+                self.buffer.reserve(READ_BYTES);
+                return;
+            }
+            self.charged = charge;
+        }
+        self.buffer.reserve(wanted - self.buffer.len());
+    }
+
+    /// Drops what is held of the present statement; the rest of it will be dropped as it comes.
+    fn skip(&mut self, why: Refused) {
+        self.skipping = Some((why, self.buffer.len()));
+        self.buffer.clear();
+        self.scanned = 0;
+    }
+
+    /// Gives memory back once nothing is held.
+    fn shrink(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > FREE_BYTES {
+            self.buffer = BytesMut::new();
+        }
+        if self.buffer.is_empty() && self.charged > 0 {
+            self.budget.give_back(std::mem::take(&mut self.charged));
+        }
+    }
+
+    /// Whether no more bytes are held.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Whether the peer is in the middle of a statement; true as second if that takes much memory.
+    pub fn partial(&self) -> (bool, bool) {
+        (!self.buffer.is_empty() || self.skipping.is_some(), self.charged > 0 || self.skipping.is_some())
+    }
+
+    /// The next frame, if it is whole.
+    pub fn take(&mut self) -> Option<Frame> {
+        if !self.greeted {
+            match greeting(&self.buffer) {
+                Greeting::Text => self.greeted = true,
+                Greeting::Unknown => {}
+                Greeting::MoreNeeded => return None,
+                Greeting::Binary(header) => return Some(Frame::Binary(header)),
+            }
+        }
+        if self.skipping.is_some() {
+            return self.take_skipped();
+        }
+        if self.scanned == 0 {
+            // Positions in errors count from the statement's first word.
+            let blanks = self.buffer.iter().take_while(|b| b.is_ascii_whitespace()).count();
+            self.buffer.advance(blanks);
+        }
+        match self.splitter.feed(&self.buffer[self.scanned..]) {
+            Some(end) => {
+                let length = self.scanned + end;
+                if length > self.statement_bytes_max {
+                    self.consume(length);
+                    return Some(Frame::Refused(Refused::TooLong));
+                }
+                Some(Frame::Statement(length))
+            }
+            None => {
+                self.scanned = self.buffer.len();
+                if self.scanned > self.statement_bytes_max {
+                    self.skip(Refused::TooLong);
+                }
+                self.shrink();
+                None
+            }
+        }
+    }
+
+    fn take_skipped(&mut self) -> Option<Frame> {
+        let (why, skipped) = self.skipping?;
+        if let Some(end) = self.splitter.feed(&self.buffer) {
+            self.skipping = None;
+            self.consume(end);
+            return Some(Frame::Refused(why));
+        }
+        let skipped = skipped + self.buffer.len();
+        self.buffer.clear();
+        self.skipping = Some((why, skipped));
+        self.shrink();
+        (skipped > self.statement_bytes_max.saturating_mul(SKIP_FACTOR)).then_some(Frame::Lost(why))
+    }
+
+    /// The text of the statement just taken; the error if it is not UTF-8.
+    pub fn text(&self, length: usize) -> Result<&str, SyntaxError> {
+        let bytes = &self.buffer[..length];
+        std::str::from_utf8(bytes).map_err(|error| {
+            let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+            SyntaxError::at(valid, valid.len(), "expected UTF-8, found other bytes")
+        })
+    }
+
+    /// Drops the statement just taken.
+    pub fn consume(&mut self, length: usize) {
+        self.buffer.advance(length);
+        self.scanned = 0;
+        self.shrink();
+    }
+
+    /// At the end of the stream: whether an unfinished statement is left. It is dropped.
+    pub fn finish(&mut self) -> bool {
+        let left = self.skipping.is_some() || !self.splitter.is_at_start();
+        self.skipping = None;
+        self.buffer.clear();
+        self.shrink();
+        left
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.budget.give_back(self.charged);
+    }
+}
+
+enum Greeting {
+    Text,
+    /// Too few bytes to tell, and they may be text.
+    Unknown,
+    /// Too few bytes to tell, and they are not text.
+    MoreNeeded,
+    Binary([u8; 4]),
+}
+
+fn is_control(byte: u8) -> bool {
+    byte < 0x20 && !byte.is_ascii_whitespace() && byte != 0x0b
+}
+
+/// Looks at the first bytes of a connection. A frame of the binary protocol starts with version, flags
+/// and two bytes of stream; text has no control characters there.
+fn greeting(bytes: &[u8]) -> Greeting {
+    match bytes {
+        [] => Greeting::Unknown,
+        [first] if is_control(*first) => Greeting::MoreNeeded,
+        [_] => Greeting::Unknown,
+        [first, second, ..] if is_control(*second) || is_control(*first) => match bytes {
+            [version, flags, high, low, ..] => Greeting::Binary([*version, *flags, *high, *low]),
+            _ => Greeting::MoreNeeded,
+        },
+        _ => Greeting::Text,
+    }
+}
+
+/// The one frame that a binary CQL client is answered with: ERROR, protocol error, in its own version.
+pub(super) fn binary_error(header: [u8; 4]) -> Vec<u8> {
+    const MESSAGE: &str =
+        "Invalid or unsupported protocol version: this port speaks the text protocol of Dunlin";
+    const PROTOCOL_ERROR: u32 = 0x000a;
+    let version = match header[0] & 0x7f {
+        version @ 3..=5 => version,
+        _ => 4,
+    };
+    let mut body = PROTOCOL_ERROR.to_be_bytes().to_vec();
+    body.extend_from_slice(&(MESSAGE.len() as u16).to_be_bytes());
+    body.extend_from_slice(MESSAGE.as_bytes());
+    let mut frame = vec![version | 0x80, 0, header[2], header[3], 0];
+    frame.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    frame.extend_from_slice(&body);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(max: usize, budget: usize) -> (Input, Arc<Budget>) {
+        let budget = Arc::new(Budget::new(budget));
+        (Input::new(max, Arc::clone(&budget)), budget)
+    }
+
+    /// Feeds pieces and lists what comes out.
+    fn frames(input: &mut Input, pieces: &[&[u8]]) -> Vec<String> {
+        let mut out = Vec::new();
+        for piece in pieces {
+            input.room().extend_from_slice(piece);
+            while let Some(frame) = input.take() {
+                match frame {
+                    Frame::Statement(length) => {
+                        out.push(input.text(length).map_or_else(|e| e.to_string(), str::to_owned));
+                        input.consume(length);
+                    }
+                    Frame::Binary(_) | Frame::Lost(_) => {
+                        out.push(format!("{frame:?}"));
+                        return out;
+                    }
+                    other => out.push(format!("{other:?}")),
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn statements_in_pieces_without_leading_blanks() {
+        let (mut input, _) = input(100, 0);
+        assert_eq!(frames(&mut input, &[b"\r\n USE", b" x;\nUSE y; ", b";"]), ["USE x;", "USE y;", ";"]);
+        assert!(input.is_empty());
+        assert!(!input.finish());
+        assert_eq!(
+            frames(&mut input, &[b"'\xff';"]),
+            ["expected UTF-8, found other bytes (line 1, column 2)"]
+        );
+        assert!(frames(&mut input, &[b"USE z"]).is_empty());
+        assert!(input.finish());
+    }
+
+    #[test]
+    fn a_long_statement_is_skipped_to_its_end() {
+        let (mut input, _) = input(10, 1 << 20);
+        let out = frames(&mut input, &[b"a", b"bcdefghijk", b"'lm;'", b"n;o;", b"0123456789;p;"]);
+        assert_eq!(out, ["Refused(TooLong)", "o;", "Refused(TooLong)", "p;"]);
+        let out = frames(&mut input, &[b"'0123456789", &[b'x'; 50]]);
+        assert_eq!(out, ["Lost(TooLong)"]);
+    }
+
+    #[test]
+    fn long_statements_share_a_budget() {
+        let (mut first, budget) = input(1 << 20, 1 << 20);
+        let mut second = Input::new(1 << 20, Arc::clone(&budget));
+        let piece = [b'x'; 8192];
+        for _ in 0..100 {
+            assert!(frames(&mut first, &[&piece]).is_empty());
+        }
+        assert!(budget.left() < 1 << 19);
+        let mut refused = frames(&mut second, &[&piece[..]; 100]);
+        refused.append(&mut frames(&mut second, &[b";y;"]));
+        assert_eq!(refused, ["Refused(NoMemory)", "y;"]);
+        assert_eq!(frames(&mut first, &[b";"])[0].len(), 819_201);
+        drop((first, second));
+        assert_eq!(budget.left(), 1 << 20);
+    }
+
+    #[test]
+    fn a_binary_client_is_told_apart() {
+        let startup = [4, 0, 0, 7, 1, 0, 0, 0, 22];
+        for cut in 1..4 {
+            let (mut input, _) = input(100, 0);
+            assert_eq!(frames(&mut input, &[&startup[..cut], &startup[cut..]]), ["Binary([4, 0, 0, 7])"]);
+        }
+        let frame = binary_error([4, 0, 0, 7]);
+        assert_eq!(frame[..5], [0x84, 0, 0, 7, 0]);
+        assert_eq!(frame.len() - 9, u32::from_be_bytes(frame[5..9].try_into().unwrap()) as usize);
+        let (mut text, _) = input(100, 0);
+        assert_eq!(frames(&mut text, &[b";", b"\n\n;"]), [";", ";"]);
+    }
+}
