@@ -22,9 +22,9 @@
 //! The exchange is that of repair, pulling only, so that a transfer that was interrupted finds most
 //! ranges equal and resumes cheaply. Thin as yet: owners are pulled from one after the other.
 
+use crate::repair::Repairer;
 use crate::repair::exchange::{Direction, Peer, RepairError, RepairOutcome};
 use crate::repair::message::{RepairRequest, RepairResponse};
-use crate::repair::Repairer;
 use crate::store::StoreError;
 use crate::view::{Placed, View};
 use dunlin_types::consistency::majority;
@@ -79,7 +79,9 @@ pub fn gains(view: &View, version: u64) -> Vec<Gain> {
     let mut gains = Vec::new();
     for table in view.tables() {
         let placed = &table.keyspace.placed;
-        let (Some(old), Some(new)) = (placed.get(view.read), placed.iter().find(|p| p.layout.version == version)) else {
+        let (Some(old), Some(new)) =
+            (placed.get(view.read), placed.iter().find(|p| p.layout.version == version))
+        else {
             continue;
         };
         for vnode in new.layout.vnodes.iter() {
@@ -147,7 +149,8 @@ pub async fn sync_layout(
         let sources = sources(&gains, &view, lost);
         failures.retain(|host, _| sources.contains(host));
         for source in sources {
-            let result = pull(repairer, &view, &gains, source, version, &mut pulled, &mut state, lost, progress).await;
+            let result =
+                pull(repairer, &view, &gains, source, version, &mut pulled, &mut state, lost, progress).await;
             match result {
                 Ok(()) => drop(failures.remove(&source)),
                 Err(RepairError::Store(error @ (StoreError::ReadOnly(_) | StoreError::DiskFull(_)))) => {

@@ -66,7 +66,7 @@ impl Spread {
                 return self.finish(round, progress).await;
             }
             acked.extend(hosts(&round.replicas, round.tally.done()));
-            let Some(newer) = self.await_newer(&round, &mut timer).await else {
+            let Some(newer) = self.await_newer(round.newer, round.view.fence.newest, &mut timer).await else {
                 return self.finish(round, Progress::Pending).await;
             };
             // Calls that are still under way go on by themselves; what they miss, the next round sends.
@@ -143,12 +143,16 @@ impl Spread {
     }
 
     /// The view that knows what the refusing replica knows; `None` when time is up.
-    async fn await_newer(&self, round: &Round, timer: &mut BoxFuture<'static, ()>) -> Option<Arc<View>> {
+    async fn await_newer(
+        &self,
+        known_by: Option<(HostId, LayoutStamp)>,
+        old: LayoutStamp,
+        timer: &mut BoxFuture<'static, ()>,
+    ) -> Option<Arc<View>> {
         count(&self.core.stats.stale_layouts);
-        if let Some((peer, stamp)) = round.newer {
+        if let Some((peer, stamp)) = known_by {
             self.core.views.report(peer, stamp);
         }
-        let old = round.view.fence.newest;
         let newer = std::pin::pin!(self.core.views.wait_until(|view| view.fence.newest != old));
         tokio::select! {
             biased;

@@ -1,8 +1,8 @@
 //! The asking side of an exchange: one range of one table, two replicas.
 
 use super::message::{
-    Digest, LEVELS_MAX, LISTED_MAX, Listed, PARENTS_MAX, RECORD_BYTES_MAX, RECORDS_MAX, RepairRequest, RepairResponse,
-    SLICES_MAX,
+    Digest, LEVELS_MAX, LISTED_MAX, Listed, PARENTS_MAX, RECORD_BYTES_MAX, RECORDS_MAX, RepairRequest,
+    RepairResponse, SLICES_MAX,
 };
 use super::read::{Place, Reader};
 use super::respond::{entry_bytes, merge_all};
@@ -112,7 +112,8 @@ impl Exchange<'_> {
         let mut after: Option<Place> = None;
         while !slices.is_empty() {
             let asked: Vec<TokenRange> = slices.iter().copied().take(SLICES_MAX).collect();
-            let request = RepairRequest::List { table: self.table, slices: asked.clone(), after: after.clone() };
+            let request =
+                RepairRequest::List { table: self.table, slices: asked.clone(), after: after.clone() };
             let RepairResponse::Lists { lists, cut } = self.peer.ask(request).await? else {
                 return Err(RepairError::Protocol("to List"));
             };
@@ -123,7 +124,9 @@ impl Exchange<'_> {
             for (i, theirs) in lists.into_iter().enumerate() {
                 let slice = asked[i];
                 let upto = if i == last { cut.as_ref() } else { None };
-                if upto.is_some_and(|upto| !slice.contains(upto.0) || after.as_ref().is_some_and(|a| a >= upto)) {
+                if upto
+                    .is_some_and(|upto| !slice.contains(upto.0) || after.as_ref().is_some_and(|a| a >= upto))
+                {
                     return Err(RepairError::Protocol("a list that makes no progress"));
                 }
                 self.mend_slice(slice, after.take(), upto, theirs, &mut outcome).await?;
@@ -218,7 +221,11 @@ impl Exchange<'_> {
 
     /// Sends the own records, as they are by now, to a peer that has them with another digest or not
     /// at all; those that the merge made equal to the peer's are left out.
-    async fn send(&self, mine: &[(Token, Key, Option<Digest>)], outcome: &mut RepairOutcome) -> Result<(), RepairError> {
+    async fn send(
+        &self,
+        mine: &[(Token, Key, Option<Digest>)],
+        outcome: &mut RepairOutcome,
+    ) -> Result<(), RepairError> {
         let mut batch: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         for (token, key, peers) in mine {

@@ -113,7 +113,12 @@ impl Repairer {
     }
 
     /// Makes two copies of a range equal. Waits for its turn.
-    pub async fn repair_vnode(&self, table: TableId, range: TokenRange, peer: HostId) -> Result<RepairOutcome, RepairError> {
+    pub async fn repair_vnode(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        peer: HostId,
+    ) -> Result<RepairOutcome, RepairError> {
         if self.core.runtime.planted(PlantedBug::HealingOff) {
             return Ok(RepairOutcome::default());
         }
@@ -173,7 +178,13 @@ impl Repairer {
         Ok(total)
     }
 
-    async fn differing(&self, table: TableId, host: HostId, layout: u64, roots: Vec<RangeRoot>) -> Result<Vec<u32>, RepairError> {
+    async fn differing(
+        &self,
+        table: TableId,
+        host: HostId,
+        layout: u64,
+        roots: Vec<RangeRoot>,
+    ) -> Result<Vec<u32>, RepairError> {
         let peer = self.peer(host);
         for attempt in 1.. {
             let request = RepairRequest::Roots { layout, table, ranges: roots.clone() };
@@ -187,9 +198,17 @@ impl Repairer {
         unreachable!("the last attempt returns")
     }
 
-    async fn exchange(&self, table: TableId, range: TokenRange, host: HostId, layout: u64, direction: Direction) -> Result<RepairOutcome, RepairError> {
+    async fn exchange(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        host: HostId,
+        layout: u64,
+        direction: Direction,
+    ) -> Result<RepairOutcome, RepairError> {
         let peer = self.peer(host);
-        let exchange = Exchange { reader: &self.reader, local: &self.core.local, peer: &peer, table, layout, direction };
+        let exchange =
+            Exchange { reader: &self.reader, local: &self.core.local, peer: &peer, table, layout, direction };
         for attempt in 1.. {
             match exchange.run(range).await {
                 Ok(outcome) => {

@@ -79,14 +79,22 @@ impl Reader {
                     return Ok((listed, cut));
                 }
                 let digest = entry.record.digest();
-                listed.push((Listed { token: entry.token, key_hash: tree::key_hash(&entry.key), digest }, entry.key));
+                listed.push((
+                    Listed { token: entry.token, key_hash: tree::key_hash(&entry.key), digest },
+                    entry.key,
+                ));
             }
             after = Some(last);
         }
     }
 
     /// The record of a key that is known by its hash.
-    pub async fn find(&self, table: TableId, token: Token, key_hash: Digest) -> Result<Option<Entry>, StoreError> {
+    pub async fn find(
+        &self,
+        table: TableId,
+        token: Token,
+        key_hash: Digest,
+    ) -> Result<Option<Entry>, StoreError> {
         let range = TokenRange { first: token, last: token };
         let mut after = None;
         loop {
@@ -99,7 +107,12 @@ impl Reader {
         }
     }
 
-    async fn page(&self, table: TableId, range: TokenRange, after: Option<Place>) -> Result<Vec<Entry>, StoreError> {
+    async fn page(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        after: Option<Place>,
+    ) -> Result<Vec<Entry>, StoreError> {
         self.store.scan(table, range, after, self.page_records, self.page_bytes).await
     }
 
@@ -110,7 +123,8 @@ impl Reader {
         let whole = u128::from(range.last.0 - range.first.0) + 1;
         let estimate = first_page.len() as u128 * whole / seen;
         // A short page that ends early in the range is most likely all there is.
-        let records = if first_page.len() < self.page_records / 4 { first_page.len() as u128 } else { estimate };
+        let records =
+            if first_page.len() < self.page_records / 4 { first_page.len() as u128 } else { estimate };
         tree::leaves_log2_for(range, u64::try_from(records).unwrap_or(u64::MAX))
     }
 }

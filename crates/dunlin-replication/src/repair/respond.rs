@@ -133,7 +133,12 @@ impl Responder {
         Ok(RepairResponse::Nodes(nodes))
     }
 
-    async fn lists(&self, table: TableId, slices: Vec<TokenRange>, after: Option<Place>) -> Result<RepairResponse, Refusal> {
+    async fn lists(
+        &self,
+        table: TableId,
+        slices: Vec<TokenRange>,
+        after: Option<Place>,
+    ) -> Result<RepairResponse, Refusal> {
         ensure(slices.len() <= SLICES_MAX)?;
         let mut lists = Vec::new();
         let mut left = LISTED_MAX;
@@ -177,8 +182,7 @@ impl Responder {
     async fn store(&self, table: TableId, entries: Vec<Entry>) -> Result<RepairResponse, Refusal> {
         ensure(entries.len() <= RECORDS_MAX)?;
         let given = entries.len();
-        let owned: Vec<Entry> =
-            entries.into_iter().filter(|e| self.knowledge.owns(table, e.token)).collect();
+        let owned: Vec<Entry> = entries.into_iter().filter(|e| self.knowledge.owns(table, e.token)).collect();
         let stored = owned.len();
         merge_all(&self.local, table, owned).await.map_err(refusal)?;
         Ok(RepairResponse::Stored { stored: stored as u32, refused: (given - stored) as u32 })
@@ -187,7 +191,8 @@ impl Responder {
 
 /// Joins records into the own copy; ends when all are synced. They share syncs.
 pub(crate) async fn merge_all(local: &Local, table: TableId, entries: Vec<Entry>) -> Result<(), StoreError> {
-    let merges = entries.into_iter().map(|e| local.merge(table, e.token, e.key, e.record, Durability::Synced));
+    let merges =
+        entries.into_iter().map(|e| local.merge(table, e.token, e.key, e.record, Durability::Synced));
     join_all(merges).await.into_iter().collect()
 }
 

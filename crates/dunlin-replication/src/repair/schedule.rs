@@ -1,7 +1,7 @@
 //! What to compare with whom, and when.
 
-use super::exchange::{Direction, RepairError, RepairOutcome};
 use super::Repairer;
+use super::exchange::{Direction, RepairError, RepairOutcome};
 use crate::view::{TableView, View};
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{HostId, TableId, TokenRange};
@@ -110,7 +110,11 @@ fn begins(me: HostId, other: HostId) -> bool {
 impl Repairer {
     /// Compares everything in scope now and waits for it; peers that are down are left out, and the
     /// report says so. `progress` is called after each table and peer.
-    pub async fn run_once(&self, scope: &RepairScope, progress: &(dyn Fn(RepairProgress<'_>) + Send + Sync)) -> RepairReport {
+    pub async fn run_once(
+        &self,
+        scope: &RepairScope,
+        progress: &(dyn Fn(RepairProgress<'_>) + Send + Sync),
+    ) -> RepairReport {
         let view = self.core.views.load();
         let mut pairs: Vec<(TableId, String, HostId)> = Vec::new();
         for table in view.tables() {

@@ -65,29 +65,60 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 struct MemoryStore(Mutex<BTreeMap<(Token, Key), Record>>);
 
 impl ReplicaStore for MemoryStore {
-    fn get(&self, _: TableId, token: Token, key: Key) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+    fn get(
+        &self,
+        _: TableId,
+        token: Token,
+        key: Key,
+    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
         let found = self.0.lock().get(&(token, key)).cloned();
         Box::pin(async { Ok(found) })
     }
 
-    fn merge(&self, _: TableId, token: Token, key: Key, record: Record, _: Durability) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn merge(
+        &self,
+        _: TableId,
+        token: Token,
+        key: Key,
+        record: Record,
+        _: Durability,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         self.0.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
         Box::pin(async { Ok(()) })
     }
 
-    fn update(&self, _: TableId, _: Token, _: Key, _: Change, _: Durability) -> BoxFuture<'static, Result<Updated, StoreError>> {
+    fn update(
+        &self,
+        _: TableId,
+        _: Token,
+        _: Key,
+        _: Change,
+        _: Durability,
+    ) -> BoxFuture<'static, Result<Updated, StoreError>> {
         unreachable!("repair only merges")
     }
 
-    fn scan(&self, _: TableId, range: TokenRange, after: Option<(Token, Key)>, limit: usize, _: usize) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
+    fn scan(
+        &self,
+        _: TableId,
+        range: TokenRange,
+        after: Option<(Token, Key)>,
+        limit: usize,
+        _: usize,
+    ) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
         let lowest = (range.first, Key::new(vec![0]).unwrap());
         let from = match after {
             Some(place) if place >= lowest => Bound::Excluded(place),
             _ => Bound::Included(lowest),
         };
         let records = self.0.lock();
-        let inside = records.range((from, Bound::Unbounded)).take_while(|((token, _), _)| *token <= range.last);
-        let page = inside.take(limit).map(|((token, key), record)| Entry { token: *token, key: key.clone(), record: record.clone() });
+        let inside =
+            records.range((from, Bound::Unbounded)).take_while(|((token, _), _)| *token <= range.last);
+        let page = inside.take(limit).map(|((token, key), record)| Entry {
+            token: *token,
+            key: key.clone(),
+            record: record.clone(),
+        });
         let page = Ok(page.collect());
         Box::pin(async { page })
     }
@@ -123,13 +154,23 @@ impl Node {
         let runtime: SharedRuntime = Arc::new(Instantly);
         let store = Arc::new(MemoryStore::default());
         let local = Local::new(store.clone(), runtime.clone(), Arc::new(HlcClock::default()));
-        let reader = Reader { runtime, store: store.clone(), page_records, page_bytes: 1 << 20, page_pause: Duration::ZERO };
+        let reader = Reader {
+            runtime,
+            store: store.clone(),
+            page_records,
+            page_bytes: 1 << 20,
+            page_pause: Duration::ZERO,
+        };
         let responder = Responder::new(reader.clone(), local.clone(), Arc::new(Knows { version: 5 }));
         Node { store, reader, local, responder }
     }
 
     fn put(&self, token: u64, key: u32, written: u64) {
-        let value = Value { written: Micros(written), expires: None, data: Some(written.to_be_bytes().to_vec().into()) };
+        let value = Value {
+            written: Micros(written),
+            expires: None,
+            data: Some(written.to_be_bytes().to_vec().into()),
+        };
         let record = Record::Latest(Latest { host: HostId([1; 16]), value });
         let key = Key::new(key.to_be_bytes().to_vec()).unwrap();
         run(self.store.merge(TABLE, Token(token), key, record, Durability::Synced)).unwrap();
@@ -163,9 +204,15 @@ impl Peer for Wire<'_> {
     }
 }
 
-fn exchange(a: &Node, b: &Node, range: TokenRange, direction: Direction) -> (Result<RepairOutcome, RepairError>, Vec<&'static str>) {
+fn exchange(
+    a: &Node,
+    b: &Node,
+    range: TokenRange,
+    direction: Direction,
+) -> (Result<RepairOutcome, RepairError>, Vec<&'static str>) {
     let wire = Wire { node: b, asked: Mutex::default() };
-    let exchange = Exchange { reader: &a.reader, local: &a.local, peer: &wire, table: TABLE, layout: 5, direction };
+    let exchange =
+        Exchange { reader: &a.reader, local: &a.local, peer: &wire, table: TABLE, layout: 5, direction };
     let outcome = run(exchange.run(range));
     (outcome, wire.asked.into_inner())
 }
@@ -260,7 +307,12 @@ fn questions_over_a_bound_are_refused() {
         RepairRequest::Tables { layout: 6 },
         RepairRequest::Build { layout: 6, table: TABLE, range: whole, leaves_log2: 1 },
         RepairRequest::Build { layout: 0, table: TABLE, range: whole, leaves_log2: 60 },
-        RepairRequest::Build { layout: 0, table: TABLE, range: TokenRange { first: Token(2), last: Token(1) }, leaves_log2: 0 },
+        RepairRequest::Build {
+            layout: 0,
+            table: TABLE,
+            range: TokenRange { first: Token(2), last: Token(1) },
+            leaves_log2: 0,
+        },
         RepairRequest::List { table: TABLE, slices: vec![whole; 1000], after: None },
         RepairRequest::Fetch { table: TABLE, wanted: vec![(Token(0), [0; 16]); 1000] },
         RepairRequest::Nodes { tree: 1, level: 255, down: 255, parents: vec![u32::MAX] },
@@ -270,10 +322,17 @@ fn questions_over_a_bound_are_refused() {
     }
     let behind = run(node.responder.handle(RepairRequest::Tables { layout: 6 }));
     assert_eq!(behind, RepairResponse::Refused(Refusal::Behind(LayoutStamp { version: 5, digest: 0 })));
-    run(node.responder.handle(RepairRequest::Build { layout: 5, table: TABLE, range: whole, leaves_log2: 3 }));
-    let cases: [(u8, u8, u32, bool); 5] = [(0, 3, 0, true), (3, 1, 0, false), (0, 1, 1, false), (2, 1, 3, true), (2, 1, u32::MAX, false)];
+    run(node.responder.handle(RepairRequest::Build {
+        layout: 5,
+        table: TABLE,
+        range: whole,
+        leaves_log2: 3,
+    }));
+    let cases: [(u8, u8, u32, bool); 5] =
+        [(0, 3, 0, true), (3, 1, 0, false), (0, 1, 1, false), (2, 1, 3, true), (2, 1, u32::MAX, false)];
     for (level, down, parent, fine) in cases {
-        let answer = run(node.responder.handle(RepairRequest::Nodes { tree: 1, level, down, parents: vec![parent] }));
+        let answer =
+            run(node.responder.handle(RepairRequest::Nodes { tree: 1, level, down, parents: vec![parent] }));
         assert_eq!(matches!(answer, RepairResponse::Nodes(_)), fine, "level {level} parent {parent}");
     }
 }

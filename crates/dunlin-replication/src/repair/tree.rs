@@ -85,7 +85,8 @@ fn length(range: TokenRange) -> u128 {
 /// Slice `leaf` of `2^leaves_log2`. The slices cut the range without gap or overlap.
 fn slice(range: TokenRange, leaves_log2: u8, leaf: u32) -> TokenRange {
     let start = |leaf: u32| (length(range) * u128::from(leaf)).div_ceil(1 << leaves_log2);
-    let token = |offset: u128| Token(range.first.0 + u64::try_from(offset).expect("an offset lies in the range"));
+    let token =
+        |offset: u128| Token(range.first.0 + u64::try_from(offset).expect("an offset lies in the range"));
     TokenRange { first: token(start(leaf)), last: token(start(leaf + 1) - 1) }
 }
 
@@ -191,7 +192,13 @@ mod tests {
     #[test]
     fn slices_cut_a_range_exactly() {
         let vnode = 1u64 << 56;
-        for r in [range(0, u64::MAX), range(vnode, 2 * vnode - 1), range(5, 5), range(10, 16), range(u64::MAX, u64::MAX)] {
+        for r in [
+            range(0, u64::MAX),
+            range(vnode, 2 * vnode - 1),
+            range(5, 5),
+            range(10, 16),
+            range(u64::MAX, u64::MAX),
+        ] {
             for leaves_log2 in 0..=leaves_log2_max(r).min(6) {
                 let mut next = u128::from(r.first.0);
                 for leaf in 0..1u32 << leaves_log2 {
@@ -210,7 +217,9 @@ mod tests {
     #[test]
     fn number_of_leaves_follows_the_records() {
         let r = range(0, u64::MAX);
-        for (records, expected) in [(0, 0), (1, 0), (16, 0), (17, 1), (32, 1), (33, 2), (1 << 20, 14), (u64::MAX / 32, 14)] {
+        for (records, expected) in
+            [(0, 0), (1, 0), (16, 0), (17, 1), (32, 1), (33, 2), (1 << 20, 14), (u64::MAX / 32, 14)]
+        {
             assert_eq!(leaves_log2_for(r, records), expected, "{records} records");
         }
         assert_eq!(leaves_log2_for(range(8, 11), 1 << 20), 2);
