@@ -20,6 +20,12 @@ pub enum EngineError {
         /// Bytes held.
         bytes: u64,
     },
+    /// No record may be that long.
+    #[error("a record of {bytes} bytes is too long")]
+    RecordTooLong {
+        /// Its canonical bytes.
+        bytes: u64,
+    },
     /// Stored bytes are not what was written. The answer has to come from another replica.
     #[error("damaged data in {file} at byte {offset}: {what}")]
     Damaged {

@@ -7,13 +7,22 @@
 //! Start with [`Engine`], then `log` (durability), `memtable`, `sstable`, `compaction`. The bytes on disk
 //! are described in `docs/formats.md`.
 
+mod checksum;
+mod compaction;
+mod document;
 pub mod engine;
+mod entry;
 pub mod error;
 pub mod fs;
+mod log;
+mod manifest;
+mod memtable;
 pub mod options;
+mod sstable;
 
-pub use engine::Engine;
+pub use engine::{Engine, EngineStats, TableStats};
 pub use error::{EngineError, OpenError, UpdateError};
+pub use log::LogStatistics;
 pub use options::{CompactionOptions, EngineOptions, TableOptions};
 
 use dunlin_types::{Key, Record, Token};

@@ -1,0 +1,297 @@
+//! The engine: tables over one commit log.
+
+mod background;
+mod job;
+mod read;
+mod stats;
+mod table;
+mod write;
+
+pub use stats::{EngineStats, TableStats};
+
+use crate::LogPosition;
+use crate::error::{EngineError, OpenError};
+use crate::fs::{Fs, LockGuard, create_dirs};
+use crate::log::frame::LogRecord;
+use crate::log::{Log, LogOptions, segment};
+use crate::manifest::{self, Catalog};
+use crate::options::{EngineOptions, TableOptions};
+use crate::sstable::{BlockCache, ReadCounters, SstShared};
+use arc_swap::ArcSwap;
+use background::Jobs;
+use dunlin_types::runtime::PlantedBug;
+use dunlin_types::{Record, TableId};
+use parking_lot::Mutex;
+use stats::Counters;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use table::Table;
+
+/// Folder of the tables' folders.
+const TABLES: &str = "tables";
+/// File that is locked while an engine is open.
+const LOCK: &str = "engine.lock";
+
+type Tables = BTreeMap<TableId, Arc<Table>>;
+
+/// The engine of one node. All methods may be called from any thread at any time; none of them waits for
+/// another's commit, but for [`Engine::commit`], [`Engine::write_out`], [`Engine::stats`], and writers that
+/// have filled the log's buffer.
+///
+/// Dropping the engine writes nothing: what was not committed is lost, as in a crash of the process.
+pub struct Engine {
+    fs: Arc<dyn Fs>,
+    options: EngineOptions,
+    log: Log,
+    tables: ArcSwap<Tables>,
+    /// Tables as in the catalog file; held while tables come and go. Locked after `jobs`.
+    catalog: Mutex<Catalog>,
+    jobs: Mutex<Jobs>,
+    shared: Arc<SstShared>,
+    /// Of all memtables.
+    memtable_bytes: AtomicU64,
+    counters: Counters,
+    _lock: Box<dyn LockGuard>,
+}
+
+impl Engine {
+    /// Opens the data directory and replays the log. Everything found is durable when this returns.
+    pub fn open(fs: Arc<dyn Fs>, options: EngineOptions) -> Result<Engine, OpenError> {
+        for dir in [segment::DIR, TABLES] {
+            create_dirs(&*fs, dir).map_err(|e| EngineError::io(format!("create {dir}"), &e))?;
+        }
+        let lock = fs.lock(LOCK).map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked(format!("{LOCK} is held")),
+            _ => EngineError::io(format!("lock {LOCK}"), &e).into(),
+        })?;
+        let shared = Arc::new(SstShared {
+            cache: BlockCache::new(options.block_cache_bytes, options.block_bytes),
+            counters: ReadCounters::default(),
+            opened: AtomicU64::new(0),
+        });
+        let catalog = manifest::read_catalog(&*fs)?;
+        let mut tables = Tables::new();
+        for (&id, table) in catalog.iter().flatten() {
+            tables.insert(id, Arc::new(Table::open(&*fs, id, table, &shared)?));
+        }
+        let (log, memtable_bytes) = open_log(&fs, &options, &tables, catalog.is_some())?;
+        if catalog.is_none() {
+            manifest::write_catalog(&*fs, &Catalog::new())?;
+        }
+        let catalog = catalog.unwrap_or_default();
+        let engine = Engine {
+            fs,
+            options,
+            log,
+            tables: ArcSwap::from_pointee(tables),
+            catalog: Mutex::new(catalog),
+            jobs: Mutex::default(),
+            shared,
+            memtable_bytes: AtomicU64::new(memtable_bytes),
+            counters: Counters::default(),
+            _lock: lock,
+        };
+        if let Err(error) = engine.remove_leftovers() {
+            tracing::warn!(%error, "leftover files were not removed");
+        }
+        Ok(engine)
+    }
+
+    /// Creates a table; one of that id that exists already keeps its data and folder and takes the new
+    /// compression. Durable when this returns. The id of a dropped table must not be used again.
+    pub fn create_table(&self, id: TableId, options: TableOptions) -> Result<(), EngineError> {
+        let mut catalog = self.catalog.lock();
+        let present = self.tables.load().get(&id).cloned();
+        let mut changed = catalog.clone();
+        let table = match present {
+            Some(table) => {
+                if catalog.get(&id).is_some_and(|o| o.compression == options.compression) {
+                    return Ok(());
+                }
+                if let Some(entry) = changed.get_mut(&id) {
+                    entry.compression = options.compression;
+                }
+                table
+            }
+            None => {
+                let table = Arc::new(Table::create(&*self.fs, id, &options)?);
+                changed.insert(id, options.clone());
+                table
+            }
+        };
+        self.replace_catalog(&mut catalog, changed)?;
+        table.set_compression(options.compression);
+        self.change_tables(|tables| {
+            tables.insert(id, table);
+        });
+        Ok(())
+    }
+
+    /// Forgets a table and removes its files; nothing happens if there is none. Durable when this returns.
+    pub fn drop_table(&self, id: TableId) -> Result<(), EngineError> {
+        let mut jobs = self.jobs.lock();
+        let mut catalog = self.catalog.lock();
+        let Some(table) = self.tables.load().get(&id).cloned() else { return Ok(()) };
+        let mut changed = catalog.clone();
+        changed.remove(&id);
+        self.replace_catalog(&mut catalog, changed)?;
+        self.change_tables(|tables| {
+            tables.remove(&id);
+        });
+        let jobs = &mut *jobs;
+        for slot in [&mut jobs.flush, &mut jobs.compaction] {
+            if let Some(job) = slot.take_if(|job| job.table.id == id) {
+                job.abandon(&*self.fs);
+            }
+        }
+        let held = table.retire();
+        self.memtable_bytes.fetch_sub(held, Ordering::Relaxed);
+        if let Err(error) = self.remove_files_of(&table) {
+            tracing::warn!(table = %id, %error, "files of a dropped table were not removed; the next start will");
+        }
+        Ok(())
+    }
+
+    /// Tables that exist.
+    pub fn tables(&self) -> Vec<TableId> {
+        self.tables.load().keys().copied().collect()
+    }
+
+    /// Writes to the log what was appended before the call and syncs it; returns the new [`Engine::durable`].
+    /// Calls that overlap share a sync.
+    pub fn commit(&self) -> Result<LogPosition, EngineError> {
+        self.log.commit()
+    }
+
+    /// Writes to the log what was appended before the call, without a sync; returns the new
+    /// [`Engine::written`]. What buffered writes wait for. Waits for a running sync.
+    pub fn write_out(&self) -> Result<LogPosition, EngineError> {
+        self.log.write_out()
+    }
+
+    /// Everything up to here survives a crash.
+    pub fn durable(&self) -> LogPosition {
+        self.log.durable()
+    }
+
+    /// Everything up to here was handed to the operating system.
+    pub fn written(&self) -> LogPosition {
+        self.log.written()
+    }
+
+    /// Why no more writes are taken, if so: what is not durable by now never will be, and reads whose
+    /// `visible_at` lies behind [`Engine::durable`] have to fail.
+    pub fn failure(&self) -> Option<String> {
+        self.log.failure()
+    }
+
+    pub(crate) fn table(&self, id: TableId) -> Result<Arc<Table>, EngineError> {
+        self.tables.load().get(&id).cloned().ok_or(EngineError::UnknownTable(id))
+    }
+
+    /// After an error the file may be the new one all the same, and a table dropped there would lose its later
+    /// writes at the next start: the old catalog is put back, or no more writes are taken.
+    fn replace_catalog(&self, catalog: &mut Catalog, changed: Catalog) -> Result<(), EngineError> {
+        if let Err(error) = manifest::write_catalog(&*self.fs, &changed) {
+            if let Err(again) = manifest::write_catalog(&*self.fs, catalog) {
+                self.log.shut(format!("the catalog cannot be written: {again}"));
+            }
+            return Err(error);
+        }
+        *catalog = changed;
+        Ok(())
+    }
+
+    /// Called with the catalog locked.
+    fn change_tables(&self, change: impl FnOnce(&mut Tables)) {
+        let mut tables = Tables::clone(&self.tables.load());
+        change(&mut tables);
+        self.tables.store(Arc::new(tables));
+    }
+
+    fn remove_files_of(&self, table: &Table) -> io::Result<()> {
+        for entry in self.fs.list(&table.dir)? {
+            if manifest::table_of(&entry.name) == Some(table.id) {
+                self.fs.remove(&format!("{}/{}", table.dir, entry.name))?;
+            }
+        }
+        if self.fs.list(&table.dir)?.is_empty() {
+            self.fs.remove_dir(&table.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what unfinished flushes, compactions and drops left behind.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        let catalog = self.catalog.lock();
+        for keyspace in self.fs.list(TABLES)?.into_iter().filter(|e| e.is_dir) {
+            let keyspace = format!("{TABLES}/{}", keyspace.name);
+            for dir in self.fs.list(&keyspace)?.into_iter().filter(|e| e.is_dir) {
+                let dir = format!("{keyspace}/{}", dir.name);
+                for entry in self.fs.list(&dir)?.into_iter().filter(|e| !e.is_dir) {
+                    let Some(id) = manifest::table_of(&entry.name) else { continue };
+                    let path = format!("{dir}/{}", entry.name);
+                    let known = catalog.get(&id).is_some_and(|options| options.dir == dir);
+                    let counts = known
+                        && self.tables.load().get(&id).is_some_and(|table| {
+                            let state = table.state();
+                            path == manifest::manifest_path(&dir, id)
+                                || state.sstables.iter().any(|s| s.path() == path)
+                        });
+                    if !counts {
+                        self.fs.remove(&path)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Replays the log into the tables' memtables. Returns the bytes they hold then.
+fn open_log(
+    fs: &Arc<dyn Fs>,
+    options: &EngineOptions,
+    tables: &Tables,
+    expected: bool,
+) -> Result<(Log, u64), OpenError> {
+    let checked = options.planted != Some(PlantedBug::LogUnchecked);
+    let log_options =
+        LogOptions { segment_bytes: options.log_segment_bytes, spares_max: options.log_spares_max, checked };
+    let mut held = 0i64;
+    let mut take = |logged: LogRecord| {
+        let Some(table) = tables.get(&logged.table) else {
+            // Of a table that was dropped since: the catalog is durable before a table takes writes.
+            return if expected {
+                Ok(())
+            } else {
+                Err(EngineError::damaged(
+                    manifest::CATALOG,
+                    0,
+                    "the catalog is missing, but the log has records",
+                ))
+            };
+        };
+        let record = match Record::decode(&logged.record) {
+            Ok(record) => record,
+            Err(_) if !checked => return Ok(()),
+            Err(e) => return Err(EngineError::damaged(segment::DIR, logged.position, e.what)),
+        };
+        let position = LogPosition(logged.position);
+        held += table.write(|memtable| {
+            memtable.merge(
+                logged.token,
+                &logged.key,
+                &record,
+                &logged.record,
+                position,
+                LogPosition::default(),
+            )
+        });
+        Ok(())
+    };
+    let log = Log::open(fs.clone(), log_options, expected, &mut take)?;
+    Ok((log, held as u64))
+}

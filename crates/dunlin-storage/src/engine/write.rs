@@ -1,0 +1,94 @@
+//! Writes: log first, then memtable.
+
+use super::Engine;
+use super::read::gather;
+use super::table::Table;
+use crate::LogPosition;
+use crate::error::{EngineError, UpdateError};
+use dunlin_types::{Key, Record, TableId, Token};
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+
+/// A thread keeps a buffer for canonical bytes up to this size.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Engine {
+    /// Joins a record into what is stored. The write is durable once [`Engine::durable`] reaches the position,
+    /// and is with the operating system once [`Engine::written`] does. `synced` says for which of the two the
+    /// caller waits: readers are made to wait for synced writes only.
+    ///
+    /// After [`EngineError::LogClosed`] the write may have been applied, or may be after a restart.
+    pub fn merge(
+        &self,
+        table: TableId,
+        token: Token,
+        key: &Key,
+        record: &Record,
+        synced: bool,
+    ) -> Result<LogPosition, EngineError> {
+        let table = self.table(table)?;
+        self.admit()?;
+        self.put(&table, token, key, record, synced)
+    }
+
+    /// Reads, changes and writes a record; updates of one key happen one after the other. The change gets
+    /// the record as of now (durable or not: the new write's position is later in the log); what it returns is
+    /// joined into what is stored. Returns the record as the change made it and its position.
+    pub fn update<E>(
+        &self,
+        table: TableId,
+        token: Token,
+        key: &Key,
+        change: impl FnOnce(Option<Record>) -> Result<Record, E>,
+        synced: bool,
+    ) -> Result<(Record, LogPosition), UpdateError<E>> {
+        let table = self.table(table)?;
+        self.admit()?;
+        let _updates = table.lock_updates(token);
+        let (present, _) = gather(&table.state(), token, key.as_bytes())?;
+        let record = change(present).map_err(UpdateError::Refused)?;
+        let position = self.put(&table, token, key, &record, synced)?;
+        Ok((record, position))
+    }
+
+    fn admit(&self) -> Result<(), EngineError> {
+        let bytes = self.memtable_bytes.load(Ordering::Relaxed);
+        if bytes >= self.options.memtables_bytes_max {
+            Err(EngineError::Overloaded { bytes })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn put(
+        &self,
+        table: &Table,
+        token: Token,
+        key: &Key,
+        record: &Record,
+        synced: bool,
+    ) -> Result<LogPosition, EngineError> {
+        let appended = SCRATCH.with_borrow_mut(|bytes| {
+            bytes.clear();
+            record.encode(bytes);
+            let appended = table.write(|memtable| {
+                let appended = self.log.append(table.id, token, key.as_bytes(), bytes)?;
+                let visible = if synced { appended.position } else { LogPosition::default() };
+                let logged = LogPosition(appended.position.0 - 1);
+                let grown = memtable.merge(token, key.as_bytes(), record, bytes, logged, visible);
+                self.memtable_bytes.fetch_add(grown as u64, Ordering::Relaxed);
+                Ok::<_, EngineError>(appended)
+            })?;
+            if bytes.capacity() > SCRATCH_BYTES_MAX {
+                *bytes = Vec::new();
+            }
+            Ok::<_, EngineError>(appended)
+        })?;
+        self.log.relieve(appended.buffered)?;
+        Ok(appended.position)
+    }
+}

@@ -1,0 +1,130 @@
+//! Bits flip in data that was synced: the right value or an error that names the place, never a wrong value
+//! and never a silent gap.
+
+use crate::crash::workload;
+use crate::support::{Driver, Rows, tiny, try_all};
+use dunlin_storage::fs::{Fs, MemFs};
+use dunlin_storage::{Engine, EngineError, OpenError};
+use std::sync::Arc;
+
+/// A data directory with all kinds of files, and its rows.
+fn directory() -> (MemFs, Rows) {
+    let mut driver = Driver::new(11, tiny());
+    driver.start().expect("open");
+    workload(&mut driver).expect("runs");
+    for _ in 0..30 {
+        driver.write().expect("write");
+    }
+    driver.engine().flush(None).expect("flush");
+    for _ in 0..30 {
+        driver.write().expect("write");
+        driver.engine().commit().expect("commit");
+    }
+    while driver.engine().maintenance().expect("maintenance") {}
+    let rows = driver.now();
+    driver.stop(Some(3));
+    (driver.fs, rows)
+}
+
+fn open(fs: &MemFs) -> Result<Engine, OpenError> {
+    Engine::open(Arc::new(fs.clone()), tiny())
+}
+
+/// True if the damage at `path` was noticed.
+fn check(fs: &MemFs, path: &str, offset: u64, rows: &Rows) -> bool {
+    let named = |e: &EngineError| match e {
+        EngineError::Damaged { file, .. } => assert_eq!(file, path, "byte {offset}"),
+        e => panic!("{path} byte {offset}: {e}"),
+    };
+    let engine = match open(fs) {
+        Ok(engine) => engine,
+        Err(OpenError::Engine(e)) => {
+            named(&e);
+            return true;
+        }
+        Err(OpenError::Version { file, .. }) => {
+            assert_eq!(file, path);
+            return true;
+        }
+        Err(e) => panic!("{path} byte {offset}: {e}"),
+    };
+    let mut noticed = false;
+    match try_all(&engine) {
+        Ok(found) => assert_eq!(&found, rows, "{path} byte {offset}"),
+        Err(e) => {
+            named(&e);
+            noticed = true;
+        }
+    }
+    for ((table, token, key), record) in rows.iter().step_by(3) {
+        match engine.get(*table, *token, key) {
+            Ok(found) => assert_eq!(found.map(|f| f.record).as_ref(), Some(record), "{path} byte {offset}"),
+            Err(e) => named(&e),
+        }
+    }
+    assert_eq!(noticed, engine.stats().damaged_blocks > 0);
+    if noticed {
+        assert!(engine.compact(None).is_err(), "damage is not compacted away");
+        assert!(engine.stats().tables.iter().any(|t| t.sstables_damaged > 0));
+    }
+    noticed
+}
+
+#[test]
+fn flipped_bits_are_noticed_or_harmless() {
+    let (fs, rows) = directory();
+    let (mut noticed, mut flipped) = (0, 0);
+    for (path, bytes) in fs.files() {
+        if path.ends_with(".lock") || path.ends_with(".spare") {
+            continue;
+        }
+        let step = (bytes / 150).max(1) | 1;
+        let mut noticed_here = 0;
+        for offset in (0..bytes).step_by(step as usize) {
+            let copy = fs.fork();
+            assert!(copy.flip_bit(&path, offset, (offset % 8) as u8));
+            noticed_here += u32::from(check(&copy, &path, offset, &rows));
+            flipped += 1;
+        }
+        assert!(noticed_here > 0, "no damage noticed in {path}");
+        noticed += noticed_here;
+    }
+    assert!(flipped > 800 && noticed > flipped / 3, "{noticed} of {flipped}");
+}
+
+#[test]
+fn missing_files_are_noticed() {
+    let (fs, _) = directory();
+    for (path, _) in fs.files() {
+        if path.ends_with(".lock") || path.ends_with(".spare") {
+            continue;
+        }
+        let copy = fs.fork();
+        copy.remove(&path).expect("remove");
+        let newest = fs.files().iter().filter(|(p, _)| p.ends_with(".log")).map(|(p, _)| p.clone()).max();
+        match open(&copy) {
+            Err(OpenError::Engine(EngineError::Damaged { .. })) => {}
+            // Nothing behind the newest segment tells of it.
+            Ok(_) if Some(&path) == newest.as_ref() => {}
+            other => panic!("{path}: {:?}", other.err()),
+        }
+    }
+}
+
+#[test]
+fn cut_files_are_noticed() {
+    let (fs, rows) = directory();
+    for (path, bytes) in fs.files() {
+        if path.ends_with(".lock") || path.ends_with(".spare") || path.ends_with(".log") {
+            continue;
+        }
+        for length in [0, 1, bytes / 2, bytes - 1] {
+            let copy = fs.fork();
+            copy.open(&path, dunlin_storage::fs::OpenMode::Write)
+                .expect("open")
+                .set_length(length)
+                .expect("cut");
+            assert!(check(&copy, &path, length, &rows), "{path} cut to {length}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The engine from outside: against a model, through crashes, faults and damage, and its files byte by byte.
+
+mod conformance;
+mod crash;
+mod damage;
+mod faults;
+mod golden;
+mod model;
+mod planted;
+mod support;
+mod tables;
