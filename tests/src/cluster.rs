@@ -90,7 +90,9 @@ impl LocalCluster {
             .expect("dunlin server starts");
         self.restarted.push(child);
         let addr = self.client(i);
-        wait_until("the restarted node answers", || statement(addr, "SELECT * FROM system.local").is_ok_and(|r| r.contains("END")));
+        wait_until("the restarted node answers", || {
+            statement(addr, "SELECT * FROM system.local").is_ok_and(|r| r.contains("END"))
+        });
     }
 
     fn config(&self, i: u16) -> PathBuf {
@@ -197,7 +199,10 @@ impl Connection {
             let mut chunk = [0; 64 << 10];
             let read = self.stream.read(&mut chunk)?;
             if read == 0 {
-                return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, format!("closed after {reply:?}")));
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::UnexpectedEof,
+                    format!("closed after {reply:?}"),
+                ));
             }
             self.unread.extend_from_slice(&chunk[..read]);
         }
@@ -210,7 +215,8 @@ fn pid_of(config: &Path) -> Option<u32> {
     std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let args: Vec<String> = line.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
+        let args: Vec<String> =
+            line.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect();
         (args.iter().any(|a| a == "server") && args.contains(&config)).then_some(pid)
     })
 }
@@ -223,7 +229,8 @@ fn free_ports(nodes: u16) -> u16 {
         let Some(end) = base.checked_add(10 * nodes) else { continue };
         drop(probe);
         let free = (base..end).all(|port| {
-            TcpListener::bind(("127.0.0.1", port)).is_ok() && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok()
+            TcpListener::bind(("127.0.0.1", port)).is_ok()
+                && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok()
         });
         if free {
             return base;

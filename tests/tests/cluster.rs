@@ -1,6 +1,8 @@
 //! Three real processes: start, write, kill one with SIGKILL, write and read at QUORUM, restart it,
 //! hints delivered, all replicas equal; and what hostile bytes get.
 
+#![allow(clippy::disallowed_methods, reason = "tests of real processes use real time, files and threads")]
+
 use dunlin_tests::cluster::{Connection, LocalCluster, statement, wait_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +18,8 @@ fn insert(connection: &mut Connection, key: usize, value: &str) {
 }
 
 fn value(connection: &mut Connection, key: usize) -> Vec<String> {
-    let reply = connection.statement(&format!("SELECT value FROM kv WHERE key = 'key-{key}'")).expect("a reply");
+    let reply =
+        connection.statement(&format!("SELECT value FROM kv WHERE key = 'key-{key}'")).expect("a reply");
     assert!(reply.contains("\nEND\t") || reply.starts_with("COLUMNS"), "key {key}: {reply}");
     reply.lines().filter_map(|line| line.strip_prefix("ROW\t")).map(str::to_owned).collect()
 }
@@ -134,7 +137,11 @@ fn hostile_bytes_get_an_error_or_a_closed_connection() {
     assert!(!answer.is_empty());
     // Invalid UTF-8 and an unfinished string.
     let mut bad = Connection::open(client).expect("the node accepts");
-    assert!(bad.statement("SELEC 1").expect("a reply").starts_with("ERROR\tSYNTAX\texpected a statement, found SELEC\tline=1\tcolumn=1"));
+    assert!(
+        bad.statement("SELEC 1")
+            .expect("a reply")
+            .starts_with("ERROR\tSYNTAX\texpected a statement, found SELEC\tline=1\tcolumn=1")
+    );
 
     // And it serves on.
     let reply = statement(client, "SELECT * FROM system.local").expect("a reply");
