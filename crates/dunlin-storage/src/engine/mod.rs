@@ -281,15 +281,15 @@ fn open_log(
         };
         let position = LogPosition(logged.position);
         held += table.write(|memtable| {
-            memtable.merge(
+            Ok(memtable.merge(
                 logged.token,
                 &logged.key,
                 &record,
                 &logged.record,
                 position,
                 LogPosition::default(),
-            )
-        });
+            ))
+        })?;
         Ok(())
     };
     let log = Log::open(fs.clone(), log_options, expected, &mut take)?;
