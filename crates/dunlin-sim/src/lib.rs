@@ -1,1 +1,9 @@
 //! Whole clusters in one thread under a seed.
+//!
+//! A run is a function of its seed: virtual time ([`executor`]), a faulty network ([`network`]), disks that
+//! forget ([`disk`]), nodes that crash, pause, drift and come back, clients that keep a history, and
+//! checkers that judge it ([`oracle`]). It is a test instrument; nothing of a node depends on it.
+
+pub mod executor;
+pub mod random;
+pub mod runtime;
