@@ -338,7 +338,7 @@ fn questions_over_a_bound_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn copies_end_equal_and_only_differences_travel(

@@ -1,13 +1,10 @@
-//! Repair and range transfer between whole replicas: real views, layouts and messages, copies in
-//! memory, calls that arrive at once.
-
-#![allow(clippy::unwrap_used)] // Helpers outside test functions are tests too.
+//! Nodes with real views, layouts and messages over copies in memory; calls arrive at once.
 
 use bytes::Bytes;
 use dunlin_replication::coordinator::Coordinator;
 use dunlin_replication::core::{Core, CoreParts, ReplicationConfig};
 use dunlin_replication::hints::{HintConfig, Hints};
-use dunlin_replication::repair::{RepairScope, Repairer};
+use dunlin_replication::repair::Repairer;
 use dunlin_replication::replica::Replica;
 use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
 use dunlin_replication::transfer::{self, TransferError, TransferProgress};
@@ -33,14 +30,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-const TABLE: TableId = TableId(7);
+pub const TABLE: TableId = TableId(7);
 
 /// Time that passes when somebody waits for it; what is to happen at some wait, happens then.
 #[derive(Default)]
-struct Instantly {
-    sleeps: AtomicU64,
-    at: Mutex<BTreeMap<u64, Box<dyn FnOnce() + Send>>>,
-    healing_off: AtomicBool,
+pub struct Instantly {
+    pub sleeps: AtomicU64,
+    pub at: Mutex<BTreeMap<u64, Box<dyn FnOnce() + Send>>>,
+    pub healing_off: AtomicBool,
+    /// After so many waits, if any, no further one ends.
+    pub stops_after: AtomicU64,
 }
 
 impl Clock for Instantly {
@@ -63,6 +62,10 @@ impl Runtime for Instantly {
         if duration >= Duration::from_millis(100) {
             let count = self.sleeps.fetch_add(1, Ordering::Relaxed) + 1;
             assert!(count < 1000, "waits for ever");
+            let stops = self.stops_after.load(Ordering::Relaxed);
+            if stops > 0 && count > stops {
+                return Box::pin(std::future::pending());
+            }
             let due = self.at.lock().remove(&count);
             if let Some(event) = due {
                 event();
@@ -82,7 +85,7 @@ impl Runtime for Instantly {
 }
 
 /// Runs a future that never has to wait.
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub fn run<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -90,10 +93,14 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-type Place = (Token, Key);
+pub type Place = (Token, Key);
 
 #[derive(Default)]
-struct MemoryStore(Mutex<BTreeMap<Place, Record>>);
+pub struct MemoryStore {
+    pub records: Mutex<BTreeMap<Place, Record>>,
+    /// Happens while the next merge is under way.
+    pub during_merge: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
 
 impl ReplicaStore for MemoryStore {
     fn get(
@@ -102,7 +109,7 @@ impl ReplicaStore for MemoryStore {
         token: Token,
         key: Key,
     ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
-        let found = self.0.lock().get(&(token, key)).cloned();
+        let found = self.records.lock().get(&(token, key)).cloned();
         Box::pin(async { Ok(found) })
     }
 
@@ -114,8 +121,14 @@ impl ReplicaStore for MemoryStore {
         record: Record,
         _: Durability,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.0.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
-        Box::pin(async { Ok(()) })
+        self.records.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
+        let event = self.during_merge.lock().take();
+        Box::pin(async {
+            if let Some(event) = event {
+                event();
+            }
+            Ok(())
+        })
     }
 
     fn update(
@@ -142,7 +155,7 @@ impl ReplicaStore for MemoryStore {
             Some(place) if place >= lowest => Bound::Excluded(place),
             _ => Bound::Included(lowest),
         };
-        let records = self.0.lock();
+        let records = self.records.lock();
         let inside =
             records.range((from, Bound::Unbounded)).take_while(|((token, _), _)| *token <= range.last);
         let page: Vec<Entry> = inside
@@ -155,11 +168,11 @@ impl ReplicaStore for MemoryStore {
 
 /// Delivers calls at once, unless the target is down.
 #[derive(Default)]
-struct Net {
-    replicas: Mutex<BTreeMap<SocketAddr, Replica>>,
-    down: Mutex<BTreeSet<SocketAddr>>,
-    calls: AtomicU64,
-    bytes: AtomicU64,
+pub struct Net {
+    pub replicas: Mutex<BTreeMap<SocketAddr, Replica>>,
+    pub down: Mutex<BTreeSet<SocketAddr>>,
+    pub calls: AtomicU64,
+    pub bytes: AtomicU64,
 }
 
 impl Transport for NetOf {
@@ -191,34 +204,34 @@ impl Transport for NetOf {
     fn close(&self) {}
 }
 
-struct NetOf {
+pub struct NetOf {
     net: Arc<Net>,
     from: SocketAddr,
 }
 
-struct Node {
-    store: Arc<MemoryStore>,
-    views: Arc<Views>,
-    repairer: Arc<Repairer>,
+pub struct Node {
+    pub store: Arc<MemoryStore>,
+    pub views: Arc<Views>,
+    pub repairer: Arc<Repairer>,
 }
 
-struct Cluster {
-    net: Arc<Net>,
-    runtime: Arc<Instantly>,
-    nodes: Vec<Node>,
-    layouts: Vec<Arc<Layout>>,
-    schema: Arc<Schema>,
+pub struct Cluster {
+    pub net: Arc<Net>,
+    pub runtime: Arc<Instantly>,
+    pub nodes: Vec<Node>,
+    pub layouts: Vec<Arc<Layout>>,
+    pub schema: Arc<Schema>,
 }
 
-fn host(i: usize) -> HostId {
+pub fn host(i: usize) -> HostId {
     HostId::from_words(i as u64 + 1, 0)
 }
 
-fn address(i: usize) -> SocketAddr {
+pub fn address(i: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 7000 + i as u16))
 }
 
-fn member(i: usize) -> Member {
+pub fn member(i: usize) -> Member {
     Member {
         host: host(i),
         name: format!("n{i}"),
@@ -231,7 +244,7 @@ fn member(i: usize) -> Member {
     }
 }
 
-fn schema(tables: &[TableId]) -> Arc<Schema> {
+pub fn schema(tables: &[TableId]) -> Arc<Schema> {
     let stamp = (Micros(1), host(0));
     let mut schema = Schema::default();
     let keyspace = KeyspaceDef {
@@ -265,7 +278,7 @@ fn schema(tables: &[TableId]) -> Arc<Schema> {
 
 impl Cluster {
     /// Nodes that all have a place in memory; the first `members` of them are in the first layout.
-    fn new(count: usize, members: usize) -> Cluster {
+    pub fn new(count: usize, members: usize) -> Cluster {
         let runtime = Arc::new(Instantly::default());
         let vnodes = VnodeCount::try_from(16).unwrap();
         let founded = Layout::found(ClusterId([9; 16]), "test", PartitionerKey([3; 16]), vnodes, member(0));
@@ -277,7 +290,7 @@ impl Cluster {
     }
 
     /// The second layout: all nodes. Only `knowing` learn of it.
-    fn grow(&mut self, knowing: &[usize]) {
+    pub fn grow(&mut self, knowing: &[usize]) {
         let all = (0..self.nodes.len()).map(member).collect();
         self.layouts.push(Arc::new(self.layouts[0].next(3, all, vec![])));
         for &i in knowing {
@@ -285,11 +298,11 @@ impl Cluster {
         }
     }
 
-    fn learn(&self, i: usize) {
+    pub fn learn(&self, i: usize) {
         self.nodes[i].views.set(view(i, &self.layouts, &self.schema, self.nodes.len()));
     }
 
-    fn put(&self, i: usize, key: u32, written: u64) {
+    pub fn put(&self, i: usize, key: u32, written: u64) {
         let value =
             Value { written: Micros(written), expires: None, data: Some(Bytes::from_static(b"value")) };
         let record = Record::Latest(Latest { host: host(0), value });
@@ -298,20 +311,20 @@ impl Cluster {
         run(self.nodes[i].store.merge(TABLE, token, key, record, Durability::Synced)).unwrap();
     }
 
-    fn contents(&self, i: usize) -> BTreeMap<Place, Record> {
-        self.nodes[i].store.0.lock().clone()
+    pub fn contents(&self, i: usize) -> BTreeMap<Place, Record> {
+        self.nodes[i].store.records.lock().clone()
     }
 
-    fn set_down(&self, i: usize) {
+    pub fn set_down(&self, i: usize) {
         self.net.down.lock().insert(address(i));
     }
 
-    fn owners(&self, layout: usize, token: Token) -> Vec<HostId> {
+    pub fn owners(&self, layout: usize, token: Token) -> Vec<HostId> {
         self.layouts[layout].replicas(token, &Replication::Simple(3))
     }
 
     /// Writes that each are at two of their three owners, not always the same.
-    fn write_at_majorities(&self, keys: u32) {
+    pub fn write_at_majorities(&self, keys: u32) {
         for k in 0..keys {
             let key = Key::new(k.to_be_bytes().to_vec()).unwrap();
             let owners = self.owners(0, self.layouts[0].token(&key));
@@ -324,12 +337,12 @@ impl Cluster {
         }
     }
 
-    fn sync(&self, i: usize) -> Result<TransferProgress, TransferError> {
+    pub fn sync(&self, i: usize) -> Result<TransferProgress, TransferError> {
         run(transfer::sync_layout(&self.nodes[i].repairer, 3, &BTreeSet::new(), &|_| {}))
     }
 
     /// Whether a node that gained ranges holds every write to them.
-    fn assert_whole(&self, i: usize, keys: u32) {
+    pub fn assert_whole(&self, i: usize, keys: u32) {
         let held = self.contents(i);
         let mut gained = 0;
         for k in 0..keys {
@@ -345,7 +358,7 @@ impl Cluster {
     }
 }
 
-fn view(i: usize, layouts: &[Arc<Layout>], schema: &Arc<Schema>, count: usize) -> View {
+pub fn view(i: usize, layouts: &[Arc<Layout>], schema: &Arc<Schema>, count: usize) -> View {
     let parts = ViewParts {
         me: host(i),
         data_center: "dc1".to_owned(),
@@ -357,7 +370,7 @@ fn view(i: usize, layouts: &[Arc<Layout>], schema: &Arc<Schema>, count: usize) -
     View::build(parts, None)
 }
 
-fn node(i: usize, net: &Arc<Net>, runtime: &Arc<Instantly>, view: View) -> Node {
+pub fn node(i: usize, net: &Arc<Net>, runtime: &Arc<Instantly>, view: View) -> Node {
     let runtime: SharedRuntime = runtime.clone();
     let store = Arc::new(MemoryStore::default());
     let views = Arc::new(Views::new(view));
@@ -375,142 +388,4 @@ fn node(i: usize, net: &Arc<Net>, runtime: &Arc<Instantly>, view: View) -> Node 
     });
     net.replicas.lock().insert(address(i), Replica::new(Coordinator::new(Arc::clone(&core))));
     Node { store, views, repairer: Repairer::new(core) }
-}
-
-#[test]
-fn repair_makes_all_replicas_equal_and_then_costs_a_message_a_peer() {
-    let cluster = Cluster::new(3, 3);
-    cluster.write_at_majorities(3000);
-    let report = run(cluster.nodes[0].repairer.run_once(&RepairScope::default(), &|_| {}));
-    assert!(report.is_complete());
-    run(cluster.nodes[1].repairer.run_once(&RepairScope::default(), &|_| {}));
-    run(cluster.nodes[0].repairer.run_once(&RepairScope::default(), &|_| {}));
-    assert_eq!(cluster.contents(0).len(), 3000);
-    assert!(cluster.contents(0) == cluster.contents(1) && cluster.contents(1) == cluster.contents(2));
-
-    let (calls, bytes) =
-        (cluster.net.calls.load(Ordering::Relaxed), cluster.net.bytes.load(Ordering::Relaxed));
-    let report = run(cluster.nodes[2].repairer.run_once(&RepairScope::default(), &|_| {}));
-    assert_eq!((report.total().ranges, report.total().ranges_differing), (32, 0));
-    assert_eq!(cluster.net.calls.load(Ordering::Relaxed) - calls, 2);
-    let bytes = cluster.net.bytes.load(Ordering::Relaxed) - bytes;
-    assert!(bytes < 2 * (16 * 40 + 200), "{bytes} bytes");
-}
-
-#[test]
-fn repair_sends_only_what_differs() {
-    let cluster = Cluster::new(3, 3);
-    for k in 0..2000 {
-        cluster.put(0, k, 1);
-        cluster.put(1, k, 1);
-    }
-    for k in 0..10 {
-        cluster.put(0, k * 100, 2);
-        cluster.put(1, k * 100 + 1, 2);
-    }
-    let scope = RepairScope { peer: Some(host(1)), ..RepairScope::default() };
-    let total = run(cluster.nodes[0].repairer.run_once(&scope, &|_| {})).total();
-    // 20 records differ. Digests do not tell which side is older, so the asker fetches all of them and
-    // sends back those that the merge left different.
-    assert_eq!((total.outcome.records_sent, total.outcome.records_received), (10, 20));
-    assert!(cluster.contents(0) == cluster.contents(1));
-}
-
-#[test]
-fn a_peer_that_cannot_be_reached_is_reported() {
-    let cluster = Cluster::new(3, 3);
-    cluster.set_down(2);
-    let report = run(cluster.nodes[0].repairer.run_once(&RepairScope::default(), &|_| {}));
-    assert!(!report.is_complete());
-    assert_eq!(report.pairs.iter().filter(|p| matches!(p.result, Some(Ok(_)))).count(), 1);
-    let scope = RepairScope { keyspace: Some("other".to_owned()), ..RepairScope::default() };
-    assert!(run(cluster.nodes[0].repairer.run_once(&scope, &|_| {})).pairs.is_empty());
-}
-
-#[test]
-fn with_healing_off_nothing_is_compared() {
-    let cluster = Cluster::new(3, 3);
-    cluster.write_at_majorities(10);
-    cluster.runtime.healing_off.store(true, Ordering::Relaxed);
-    let before = cluster.contents(1);
-    run(cluster.nodes[0].repairer.run_once(&RepairScope::default(), &|_| {}));
-    assert_eq!(cluster.net.calls.load(Ordering::Relaxed), 0);
-    assert!(cluster.contents(1) == before);
-}
-
-#[test]
-fn a_new_node_gets_every_write_that_a_majority_has() {
-    let mut cluster = Cluster::new(5, 4);
-    cluster.write_at_majorities(2000);
-    cluster.grow(&[0, 1, 2, 3, 4]);
-    let progress = cluster.sync(4).unwrap();
-    assert!(progress.ranges > 0 && progress.ranges == progress.ranges_done);
-    cluster.assert_whole(4, 2000);
-    // An interrupted transfer that is repeated finds nothing to fetch.
-    assert_eq!(cluster.sync(4).unwrap().outcome.records_received, 0);
-    // Nodes that gained nothing are done at once.
-    assert_eq!(cluster.sync(0).map(|p| p.outcome.records_received), Ok(0));
-}
-
-#[test]
-fn one_owner_of_three_may_be_down() {
-    let mut cluster = Cluster::new(4, 3);
-    cluster.write_at_majorities(600);
-    cluster.grow(&[0, 1, 2, 3]);
-    cluster.set_down(1);
-    cluster.sync(3).unwrap();
-    cluster.assert_whole(3, 600);
-}
-
-#[test]
-fn a_second_owner_that_is_down_is_waited_for() {
-    let mut cluster = Cluster::new(4, 3);
-    cluster.write_at_majorities(600);
-    cluster.grow(&[0, 1, 2, 3]);
-    cluster.set_down(1);
-    cluster.set_down(2);
-    let net = Arc::clone(&cluster.net);
-    let back = move || {
-        net.down.lock().remove(&address(2));
-    };
-    cluster.runtime.at.lock().insert(20, Box::new(back));
-    cluster.sync(3).unwrap();
-    assert!(cluster.runtime.sleeps.load(Ordering::Relaxed) >= 20);
-    cluster.assert_whole(3, 600);
-}
-
-#[test]
-fn an_owner_that_does_not_know_the_layout_is_waited_for() {
-    let mut cluster = Cluster::new(4, 3);
-    cluster.write_at_majorities(600);
-    cluster.grow(&[0, 3]);
-    let late = Arc::clone(&cluster.nodes[1].views);
-    let newer = view(1, &cluster.layouts, &cluster.schema, 4);
-    cluster.runtime.at.lock().insert(20, Box::new(move || late.set(newer)));
-    let progress = cluster.sync(3).unwrap();
-    assert!(cluster.runtime.sleeps.load(Ordering::Relaxed) >= 20);
-    assert!(progress.waiting_for.is_empty());
-    cluster.assert_whole(3, 600);
-}
-
-#[test]
-fn a_table_that_only_the_owners_know_is_waited_for() {
-    let mut cluster = Cluster::new(4, 3);
-    cluster.grow(&[3]);
-    cluster.write_at_majorities(100);
-    cluster.schema = schema(&[TABLE, TableId(8)]);
-    for i in 0..3 {
-        cluster.learn(i);
-    }
-    let mine = Arc::clone(&cluster.nodes[3].views);
-    let newer = view(3, &cluster.layouts, &cluster.schema, 4);
-    cluster.runtime.at.lock().insert(20, Box::new(move || mine.set(newer)));
-    cluster.sync(3).unwrap();
-    assert!(cluster.runtime.sleeps.load(Ordering::Relaxed) >= 20);
-}
-
-#[test]
-fn a_layout_that_is_not_the_newest_is_not_synced() {
-    let cluster = Cluster::new(4, 3);
-    assert_eq!(cluster.sync(3), Err(TransferError::Superseded(3)));
 }
