@@ -6,7 +6,7 @@ use dunlin_storage::fs::memory::Fault;
 
 /// Writes, commits, flushes and compactions until the disk stops. Errors after that are expected.
 pub fn workload(driver: &mut Driver) -> Result<(), EngineError> {
-    for round in 0..9 {
+    for round in 0..22 {
         for _ in 0..12 {
             driver.write()?;
         }
@@ -14,7 +14,7 @@ pub fn workload(driver: &mut Driver) -> Result<(), EngineError> {
             driver.engine().commit()?;
         }
         while driver.engine().maintenance()? {}
-        match round {
+        match round % 8 {
             3 => driver.engine().flush(None)?,
             5 => driver.engine().compact(None)?,
             7 => driver.engine().flush(Some(crate::support::TABLES[0]))?,
@@ -43,7 +43,8 @@ fn crash_at(seed: u64, stop: u64, power: bool) -> bool {
     driver.stop(power.then_some(seed ^ stop));
     // Recovery may be cut short too, at any of its operations.
     driver.fs.fail_at(driver.fs.operations() + 1 + stop % 12, Fault::Stop);
-    if driver.start().is_err() {
+    if driver.start().is_err() || driver.fs.is_stopped() {
+        driver.engine = None;
         driver.stop(power.then_some(seed ^ stop ^ 0xffff));
         driver.start().unwrap_or_else(|e| panic!("{what}: {e}"));
     }

@@ -63,7 +63,7 @@ fn every_operation_fails_once() {
         while fail_at(seed, at, error) {
             at += 1;
         }
-        assert!(at > 150);
+        assert!(at > 150, "only {at} operations");
     }
 }
 
@@ -101,7 +101,10 @@ fn reads_that_fail_are_errors_and_pass() {
     for n in 0..100 {
         failing.store(reads.load(Ordering::Relaxed) + n, Ordering::Relaxed);
         if let Ok(engine) = open() {
-            assert_eq!(all(&engine), rows);
+            assert!(
+                try_all(&engine).is_ok_and(|found| found == rows)
+                    || failing.load(Ordering::Relaxed) < reads.load(Ordering::Relaxed)
+            );
         }
         driver.fs.kill();
     }
