@@ -58,7 +58,8 @@ impl ContextTokens {
         if text.len() > TOKEN_TEXT_MAX {
             return Err(BadToken::Damaged);
         }
-        let bytes = bytes::Bytes::from(BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| BadToken::Damaged)?);
+        let bytes =
+            bytes::Bytes::from(BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| BadToken::Damaged)?);
         if bytes.len() <= 1 + TAG_BYTES || bytes[0] != VERSION {
             return Err(BadToken::Damaged);
         }

@@ -145,7 +145,13 @@ impl Core {
     }
 
     /// Calls a peer and decodes its answer.
-    pub async fn call(&self, peer: &Peer, lane: Lane, body: Bytes, timeout: Duration) -> Result<Response, CallError> {
+    pub async fn call(
+        &self,
+        peer: &Peer,
+        lane: Lane,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Response, CallError> {
         let started = self.runtime.mono();
         let answer = self.transport.call(peer.address, lane, body, timeout).await;
         peer.latency.observe(self.runtime.mono().since(started));

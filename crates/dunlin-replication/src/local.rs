@@ -23,7 +23,14 @@ impl Local {
     }
 
     /// Joins a record that another coordinator made (or this one, in last_write_wins tables).
-    pub fn merge(&self, table: TableId, token: Token, key: Key, record: Record, durability: Durability) -> BoxFuture<'static, Result<(), StoreError>> {
+    pub fn merge(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+        record: Record,
+        durability: Durability,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         self.clock.observe(record.written_max(), self.runtime.wall());
         let durability = self.durability(durability);
         let overwrite = self.runtime.planted(PlantedBug::ReplicaOverwrites);
@@ -73,7 +80,8 @@ impl Local {
 
 fn collapse_siblings(record: &mut Record) {
     if let Record::Siblings(set) = record
-        && let Some(newest) = set.values().iter().max_by_key(|(dot, value)| (value.written, *dot)).map(|(dot, _)| *dot)
+        && let Some(newest) =
+            set.values().iter().max_by_key(|(dot, value)| (value.written, *dot)).map(|(dot, _)| *dot)
     {
         set.supersede(|dot| dot != newest);
     }

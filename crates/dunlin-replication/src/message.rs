@@ -7,7 +7,9 @@ use crate::repair::message::{RepairRequest, RepairResponse};
 use crate::store::{Durability, Entry};
 use bytes::Bytes;
 use dunlin_transport::codec::{self, CodecError};
-use dunlin_types::{ClusterError, Consistency, Context, HostId, Key, Micros, Record, TableId, Token, TokenRange};
+use dunlin_types::{
+    ClusterError, Consistency, Context, HostId, Key, Micros, Record, TableId, Token, TokenRange,
+};
 use serde::{Deserialize, Serialize};
 
 /// A layout by its version and the first bytes of its digest.

@@ -2,7 +2,9 @@
 
 use crate::coordinator::{CoordinateError, Coordinator, refusal_of};
 use crate::core::{Core, count};
-use crate::message::{Envelope, Fence, MergeReason, MergeRequest, ReadRequest, Refusal, Request, Response, ScanReplicaRequest};
+use crate::message::{
+    Envelope, Fence, MergeReason, MergeRequest, ReadRequest, Refusal, Request, Response, ScanReplicaRequest,
+};
 use crate::repair::Responder;
 use crate::store::StoreError;
 use crate::view::{TableView, View};
@@ -50,7 +52,8 @@ impl Replica {
         let result = match request {
             Request::Coordinate(request) => {
                 // Ends a little before the sender gives up, so that the error in detail arrives.
-                let deadline = self.core.runtime.mono().after(timeout - (timeout / 10).min(Duration::from_millis(50)));
+                let deadline =
+                    self.core.runtime.mono().after(timeout - (timeout / 10).min(Duration::from_millis(50)));
                 match self.coordinator.coordinate(request, Some((from, fence)), deadline).await {
                     Ok(context) => Ok(Response::Coordinated(Ok(context))),
                     Err(CoordinateError::Failed(error)) => Ok(Response::Coordinated(Err(error))),
@@ -87,7 +90,13 @@ impl Replica {
 
     /// A write made in ignorance of this node's newest layout would be missing from the replicas of
     /// that layout. One made under a newer layout than this node knows is in the right place.
-    fn check_write(&self, view: &View, from: HostId, fence: Fence, request: &MergeRequest) -> Result<(), Refusal> {
+    fn check_write(
+        &self,
+        view: &View,
+        from: HostId,
+        fence: Fence,
+        request: &MergeRequest,
+    ) -> Result<(), Refusal> {
         let mine = view.fence.newest;
         let table = view.table(request.table).ok_or(Refusal::UnknownTable)?;
         if fence.newest.version > mine.version {
@@ -111,7 +120,12 @@ impl Replica {
         })
     }
 
-    async fn scan(&self, from: HostId, fence: Fence, request: ScanReplicaRequest) -> Result<Response, Refusal> {
+    async fn scan(
+        &self,
+        from: HostId,
+        fence: Fence,
+        request: ScanReplicaRequest,
+    ) -> Result<Response, Refusal> {
         let view = self.core.views.load();
         // The range may span several vnodes; its ends are checked, the coordinator groups by owners.
         self.check_read(&view, from, fence, request.table, &[request.range.first, request.range.last])?;
@@ -122,7 +136,14 @@ impl Replica {
 
     /// Under a layout older than the one this node reads from, a reader would miss writes. Under one
     /// that this node does not know, this node may lack them. `tokens` are those read.
-    fn check_read(&self, view: &View, from: HostId, fence: Fence, table: TableId, tokens: &[Token]) -> Result<(), Refusal> {
+    fn check_read(
+        &self,
+        view: &View,
+        from: HostId,
+        fence: Fence,
+        table: TableId,
+        tokens: &[Token],
+    ) -> Result<(), Refusal> {
         let mine = view.fence;
         let behind = fence.newest.version > mine.newest.version;
         if behind {
@@ -155,7 +176,10 @@ impl Replica {
 }
 
 /// A page of the own copy, and whether there may be more after it.
-pub(crate) async fn scan_local(core: &Core, request: ScanReplicaRequest) -> Result<(Vec<crate::store::Entry>, bool), StoreError> {
+pub(crate) async fn scan_local(
+    core: &Core,
+    request: ScanReplicaRequest,
+) -> Result<(Vec<crate::store::Entry>, bool), StoreError> {
     let ScanReplicaRequest { table, range, after, limit, bytes } = request;
     let store = &core.local.store;
     let limit = limit.max(1) as usize;

@@ -7,8 +7,8 @@ use crate::coordinator::level::{Candidates, Mask, Needs, REPLICAS_MAX};
 use crate::message::{Fence, LayoutStamp};
 use arc_swap::{ArcSwap, Guard};
 use dunlin_ring::{Layout, Placement};
-use dunlin_types::{Consistency, HostId, KeyspaceDef, TableDef, TableId, Token};
 use dunlin_types::schema::Schema;
+use dunlin_types::{Consistency, HostId, KeyspaceDef, TableDef, TableId, Token};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -134,7 +134,10 @@ impl View {
         };
         let mut peers = BTreeMap::new();
         for member in layouts.iter().flat_map(|l| l.members.iter()) {
-            let latency = previous.and_then(|p| p.peers.get(&member.host)).map(|p| p.latency.clone()).unwrap_or_default();
+            let latency = previous
+                .and_then(|p| p.peers.get(&member.host))
+                .map(|p| p.latency.clone())
+                .unwrap_or_default();
             let peer = Peer {
                 host: member.host,
                 name: member.name.clone(),
@@ -147,12 +150,16 @@ impl View {
         }
         let mut keyspaces = BTreeMap::new();
         for def in schema.keyspaces() {
-            let old = previous.and_then(|p| p.keyspaces.get(&def.name)).filter(|k| k.def.replication == def.replication);
+            let old = previous
+                .and_then(|p| p.keyspaces.get(&def.name))
+                .filter(|k| k.def.replication == def.replication);
             keyspaces.insert(def.name.clone(), Arc::new(KeyspaceView::build(def, &layouts, read, old)));
         }
         let mut tables = BTreeMap::new();
         for def in schema.tables() {
-            let (Some(keyspace), Some(def)) = (keyspaces.get(&def.keyspace), schema.shared_table(&def.keyspace, &def.name)) else {
+            let (Some(keyspace), Some(def)) =
+                (keyspaces.get(&def.keyspace), schema.shared_table(&def.keyspace, &def.name))
+            else {
                 continue;
             };
             tables.insert(def.id, TableView { def: Arc::clone(def), keyspace: Arc::clone(keyspace) });
@@ -197,7 +204,12 @@ impl View {
 
     /// The replicas of a token in every active layout.
     pub fn replicas(&self, table: &TableView, token: Token) -> ReplicaSet {
-        let mut set = ReplicaSet { hosts: SmallVec::new(), layouts: SmallVec::new(), read: table.keyspace.read, alive: 0 };
+        let mut set = ReplicaSet {
+            hosts: SmallVec::new(),
+            layouts: SmallVec::new(),
+            read: table.keyspace.read,
+            alive: 0,
+        };
         for placed in &table.keyspace.placed {
             let mut mask: Mask = 0;
             for &host in placed.replicas(token) {
@@ -236,26 +248,44 @@ impl View {
     }
 
     /// What a level needs of these replicas: of those of the given layouts.
-    pub fn needs(&self, table: &TableView, replicas: &ReplicaSet, layouts: &[Mask], level: Consistency) -> Needs {
-        let plain = !matches!(level, Consistency::LocalOne | Consistency::LocalQuorum | Consistency::EachQuorum);
+    pub fn needs(
+        &self,
+        table: &TableView,
+        replicas: &ReplicaSet,
+        layouts: &[Mask],
+        level: Consistency,
+    ) -> Needs {
+        let plain =
+            !matches!(level, Consistency::LocalOne | Consistency::LocalQuorum | Consistency::EachQuorum);
         let data_centers: SmallVec<[&str; 8]> = if plain {
             SmallVec::new()
         } else {
             replicas.hosts.iter().map(|h| self.peers.get(h).map_or("", |p| p.data_center.as_str())).collect()
         };
         let replication = &table.keyspace.def.replication;
-        Candidates { layouts, data_centers: &data_centers, local: &self.data_center, replication }.needs(level)
+        Candidates { layouts, data_centers: &data_centers, local: &self.data_center, replication }
+            .needs(level)
     }
 }
 
 impl KeyspaceView {
-    fn build(def: &KeyspaceDef, layouts: &[Arc<Layout>], read: usize, old: Option<&Arc<KeyspaceView>>) -> KeyspaceView {
+    fn build(
+        def: &KeyspaceDef,
+        layouts: &[Arc<Layout>],
+        read: usize,
+        old: Option<&Arc<KeyspaceView>>,
+    ) -> KeyspaceView {
         let mut placed = Vec::with_capacity(layouts.len());
         for layout in layouts {
-            let kept = old.and_then(|k| k.placed.iter().find(|p| Arc::ptr_eq(&p.layout, layout) || stamp(&p.layout) == stamp(layout)));
+            let kept = old.and_then(|k| {
+                k.placed.iter().find(|p| Arc::ptr_eq(&p.layout, layout) || stamp(&p.layout) == stamp(layout))
+            });
             placed.push(match kept {
                 Some(kept) => Placed { layout: Arc::clone(layout), placement: Arc::clone(&kept.placement) },
-                None => Placed { layout: Arc::clone(layout), placement: Arc::new(Placement::new(layout, &def.replication)) },
+                None => Placed {
+                    layout: Arc::clone(layout),
+                    placement: Arc::new(Placement::new(layout, &def.replication)),
+                },
             });
         }
         KeyspaceView { def: def.clone(), placed, read }

@@ -54,10 +54,16 @@ prop_compose! {
 }
 
 fn latest() -> impl Strategy<Value = Latest> {
-    (0..3u8, 0..3u64, prop::option::of(0..3u64), prop::option::of(0..3u8)).prop_map(|(host, written, expires, data)| Latest {
-        host: HostId([host; 16]),
-        value: Value { written: Micros(written), expires: expires.map(Micros), data: data.map(|d| vec![d; d as usize].into()) },
-    })
+    (0..3u8, 0..3u64, prop::option::of(0..3u64), prop::option::of(0..3u8)).prop_map(
+        |(host, written, expires, data)| Latest {
+            host: HostId([host; 16]),
+            value: Value {
+                written: Micros(written),
+                expires: expires.map(Micros),
+                data: data.map(|d| vec![d; d as usize].into()),
+            },
+        },
+    )
 }
 
 fn records() -> impl Strategy<Value = Record> {

@@ -65,7 +65,13 @@ fn value(dot: Dot) -> Value {
 impl World {
     fn new() -> World {
         let copies = vec![Copy::default(); REPLICAS];
-        World { synced: copies.clone(), copies, generations: vec![1; REPLICAS], counters: vec![0; REPLICAS], ..World::default() }
+        World {
+            synced: copies.clone(),
+            copies,
+            generations: vec![1; REPLICAS],
+            counters: vec![0; REPLICAS],
+            ..World::default()
+        }
     }
 
     fn context(&self, back: usize) -> (Context, History) {
@@ -137,7 +143,8 @@ impl World {
 
     fn check(&self) {
         for copy in &self.copies {
-            let superseded: History = copy.known.iter().flat_map(|dot| self.pasts[dot].iter().copied()).collect();
+            let superseded: History =
+                copy.known.iter().flat_map(|dot| self.pasts[dot].iter().copied()).collect();
             let expected: Vec<Dot> = copy.known.difference(&superseded).copied().collect();
             let found: Vec<Dot> = copy.set.values().iter().map(|(dot, _)| *dot).collect();
             assert_eq!(found, expected, "the siblings are the writes known that no write known has seen");

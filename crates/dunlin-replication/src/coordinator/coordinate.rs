@@ -1,10 +1,10 @@
 //! What the coordinating replica of a siblings write does: reads, merges and writes its own record in
 //! one step, which gives the write its dot, and spreads the merged record.
 
+use super::Coordinator;
 use super::errors::{Outcomes, Shortfall, not_applied, refusal_of};
 use super::spread::Spread;
 use super::tracker::Tally;
-use super::Coordinator;
 use crate::core::count;
 use crate::message::{CoordinateRequest, Fence, Refusal};
 use crate::store::StoreError;
@@ -29,7 +29,12 @@ pub(crate) enum CoordinateError {
 impl Coordinator {
     /// Coordinates a write of a siblings table as one of its replicas. `fence` and `sender` are those
     /// of the node that passed it on; `None` when the client spoke to this one.
-    pub(crate) async fn coordinate(&self, request: CoordinateRequest, from: Option<(HostId, Fence)>, deadline: Mono) -> Result<Context, CoordinateError> {
+    pub(crate) async fn coordinate(
+        &self,
+        request: CoordinateRequest,
+        from: Option<(HostId, Fence)>,
+        deadline: Mono,
+    ) -> Result<Context, CoordinateError> {
         let core = &self.core;
         let view = core.views.load();
         if let Some((sender, fence)) = from {
@@ -56,20 +61,41 @@ impl Coordinator {
         let tally = Tally::new(view.needs(&table, &replicas, &replicas.layouts, level));
         if level != Consistency::Any && !tally.possible_with(replicas.alive) {
             count(&core.stats.unavailable);
-            let facts = Shortfall { view: &view, replicas: &replicas, tally: &tally, outcomes: &Outcomes::new(), level };
+            let facts = Shortfall {
+                view: &view,
+                replicas: &replicas,
+                tally: &tally,
+                outcomes: &Outcomes::new(),
+                level,
+            };
             return Err(CoordinateError::Failed(facts.unavailable(Some(Applied::No))));
         }
         count(&core.stats.writes);
-        let CoordinateRequest { table: table_id, key, value, expires, context, request_id, durability, .. } = request;
+        let CoordinateRequest {
+            table: table_id, key, value, expires, context, request_id, durability, ..
+        } = request;
         let written = core.clock.tick(core.runtime.wall());
         let value = Value { written, expires, data: value };
         let change = self.change(table_id, key.clone(), value, context.clone(), request_id);
-        let updated = core.local.update(table_id, token, key.clone(), change, durability).await.map_err(|e| self.update_error(e, level))?;
+        let updated = core
+            .local
+            .update(table_id, token, key.clone(), change, durability)
+            .await
+            .map_err(|e| self.update_error(e, level))?;
         let answer = match request_id.and_then(|id| self.requests.recall(id, table_id, &key)) {
             Some(remembered) => remembered,
             None => self.context_of(&updated.record, context.as_ref()),
         };
-        let spread = Spread { core: Arc::clone(core), table: table_id, token, key, record: updated.record, durability, level, deadline };
+        let spread = Spread {
+            core: Arc::clone(core),
+            table: table_id,
+            token,
+            key,
+            record: updated.record,
+            durability,
+            level,
+            deadline,
+        };
         // The layouts may have changed while the store worked: what counts is how they are now.
         let view = if core.views.peek().fence.newest == view.fence.newest { view } else { core.views.load() };
         spread.run(view, Some(updated.durable)).await.map_err(CoordinateError::Failed)?;
@@ -138,7 +164,12 @@ impl Coordinator {
 
     /// A write that no replica can coordinate, at level ANY: the entry node mints it, under an actor of
     /// its own that stands for no copy, and keeps synced hints.
-    pub(super) async fn put_hinted(&self, request: CoordinateRequest, view: &crate::view::View, deadline: Mono) -> Result<Context, Box<ClusterError>> {
+    pub(super) async fn put_hinted(
+        &self,
+        request: CoordinateRequest,
+        view: &crate::view::View,
+        deadline: Mono,
+    ) -> Result<Context, Box<ClusterError>> {
         let core = &self.core;
         let level = request.consistency;
         let (Some(table), Some(layout)) = (view.table(request.table), view.newest_layout()) else {
@@ -148,14 +179,23 @@ impl Coordinator {
             return Err(not_applied(ErrorCode::WriteTimeout, "no time left to keep a hint", level));
         }
         let token = layout.token(&request.key);
-        let value = Value { written: core.clock.tick(core.runtime.wall()), expires: request.expires, data: request.value };
+        let value = Value {
+            written: core.clock.tick(core.runtime.wall()),
+            expires: request.expires,
+            data: request.value,
+        };
         let counter = core.dots.fetch_add(1, Ordering::Relaxed) + 1;
         let dot = dunlin_types::Dot { actor: core.actor.without_copy(), counter };
         let given = request.context.unwrap_or_default();
         let record = Record::Siblings(SiblingSet::detached(&given, dot, value));
-        let targets: SmallVec<[HostId; 6]> = view.replicas(table, token).hosts.iter().copied().filter(|h| *h != core.me()).collect();
+        let targets: SmallVec<[HostId; 6]> =
+            view.replicas(table, token).hosts.iter().copied().filter(|h| *h != core.me()).collect();
         if !core.hints.add_synced(&targets, request.table, token, &request.key, &record) {
-            return Err(not_applied(ErrorCode::Unavailable, "no replica is up and no hint could be kept", level));
+            return Err(not_applied(
+                ErrorCode::Unavailable,
+                "no replica is up and no hint could be kept",
+                level,
+            ));
         }
         let mut context = given;
         context.add_dot(dot);
@@ -177,7 +217,10 @@ fn own_context(actor: dunlin_types::Actor, record: &Record, given: Option<&Conte
 }
 
 fn too_many_siblings(set: &SiblingSet) -> Box<ClusterError> {
-    let message = format!("the key has {} siblings; read it, and write what they become with the context", set.values().len());
+    let message = format!(
+        "the key has {} siblings; read it, and write what they become with the context",
+        set.values().len()
+    );
     let mut error = ClusterError::new(ErrorCode::TooManySiblings, message);
     error.applied = Some(Applied::No);
     error.context = Some(set.seen().clone());

@@ -46,19 +46,32 @@ impl Shortfall<'_> {
 
     /// The coordinating replica was asked and did not say what became of the write.
     pub fn unknown(&self, host: dunlin_types::HostId) -> Box<ClusterError> {
-        let message = format!("no answer from {}, which was asked to coordinate the write", self.view.name_of(host));
+        let message =
+            format!("no answer from {}, which was asked to coordinate the write", self.view.name_of(host));
         let (required, _) = self.tally.shortfall(0);
         self.error(ErrorCode::WriteTimeout, message, Some(Applied::Maybe), (required, 0))
     }
 
-    fn error(&self, code: ErrorCode, message: String, applied: Option<Applied>, counts: (u32, u32)) -> Box<ClusterError> {
+    fn error(
+        &self,
+        code: ErrorCode,
+        message: String,
+        applied: Option<Applied>,
+        counts: (u32, u32),
+    ) -> Box<ClusterError> {
         let mut error = ClusterError::new(code, message);
         error.consistency = Some(self.level);
         error.required = counts.0;
         error.received = counts.1;
         error.alive = self.replicas.alive.count_ones();
         error.applied = applied;
-        error.replicas = self.replicas.hosts.iter().enumerate().map(|(i, host)| (self.view.name_of(*host), self.outcome(i))).collect();
+        error.replicas = self
+            .replicas
+            .hosts
+            .iter()
+            .enumerate()
+            .map(|(i, host)| (self.view.name_of(*host), self.outcome(i)))
+            .collect();
         Box::new(error)
     }
 
@@ -72,7 +85,11 @@ impl Shortfall<'_> {
 }
 
 /// An error about a write of which nothing was applied.
-pub(crate) fn not_applied(code: ErrorCode, message: impl Into<String>, level: Consistency) -> Box<ClusterError> {
+pub(crate) fn not_applied(
+    code: ErrorCode,
+    message: impl Into<String>,
+    level: Consistency,
+) -> Box<ClusterError> {
     let mut error = ClusterError::new(code, message);
     error.consistency = Some(level);
     error.applied = Some(Applied::No);
@@ -84,7 +101,9 @@ pub(crate) fn refused(refusal: &Refusal, level: Consistency, retry_after_ms: u32
     let code = match refusal {
         Refusal::Overloaded { .. } => ErrorCode::Overloaded,
         Refusal::DiskFull => ErrorCode::DiskFull,
-        Refusal::NotReady | Refusal::StaleLayout(_) | Refusal::Behind(_) | Refusal::NotOwner(_) => ErrorCode::NotReady,
+        Refusal::NotReady | Refusal::StaleLayout(_) | Refusal::Behind(_) | Refusal::NotOwner(_) => {
+            ErrorCode::NotReady
+        }
         Refusal::UnknownTable => ErrorCode::Invalid,
         Refusal::Failed(_) | Refusal::Malformed => ErrorCode::WriteFailure,
     };

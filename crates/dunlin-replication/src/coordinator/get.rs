@@ -12,7 +12,10 @@ use crate::view::{Peer, ReplicaSet, TableView, View};
 use bytes::Bytes;
 use dunlin_transport::{Lane, TransportError};
 use dunlin_types::runtime::{BoxFuture, PlantedBug};
-use dunlin_types::{ClusterError, Consistency, Context as Seen, ErrorCode, HostId, Key, Mono, Record, ReplicaOutcome, TableId, Token};
+use dunlin_types::{
+    ClusterError, Consistency, Context as Seen, ErrorCode, HostId, Key, Mono, Record, ReplicaOutcome,
+    TableId, Token,
+};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use smallvec::SmallVec;
@@ -82,7 +85,13 @@ impl Coordinator {
         }
     }
 
-    fn start(&self, view: Arc<View>, table: &TableView, request: &GetRequest, deadline: Mono) -> Result<Reading, Box<ClusterError>> {
+    fn start(
+        &self,
+        view: Arc<View>,
+        table: &TableView,
+        request: &GetRequest,
+        deadline: Mono,
+    ) -> Result<Reading, Box<ClusterError>> {
         let core = Arc::clone(&self.core);
         let Some(layout) = view.newest_layout() else {
             return Err(Box::new(ClusterError::new(ErrorCode::NotReady, "no layout is known")));
@@ -94,20 +103,48 @@ impl Coordinator {
         let tracker = ReadTracker::new(needs);
         if !tracker.tally().possible_with(replicas.alive) {
             count(&core.stats.unavailable);
-            let facts = Shortfall { view: &view, replicas: &replicas, tally: tracker.tally(), outcomes: &Outcomes::new(), level };
+            let facts = Shortfall {
+                view: &view,
+                replicas: &replicas,
+                tally: tracker.tally(),
+                outcomes: &Outcomes::new(),
+                level,
+            };
             return Err(facts.unavailable(None));
         }
         let order = read_order(&core, &view, &replicas);
         let outcomes: Outcomes = SmallVec::from_elem(None, replicas.hosts.len());
         let table = table.def.id;
         let key = request.key.clone();
-        Ok(Reading { core, view, table, token, key, level, replicas, tracker, outcomes, deadline, order, asked: 0, calls: FuturesUnordered::new(), newer: None, behind: false })
+        Ok(Reading {
+            core,
+            view,
+            table,
+            token,
+            key,
+            level,
+            replicas,
+            tracker,
+            outcomes,
+            deadline,
+            order,
+            asked: 0,
+            calls: FuturesUnordered::new(),
+            newer: None,
+            behind: false,
+        })
     }
 }
 
 /// What a read needs: at strong levels of every active layout (so that what was read once stays
 /// readable after the layout changes), else of the layout that reads use.
-fn read_needs(core: &Core, view: &View, table: &TableView, replicas: &ReplicaSet, level: Consistency) -> Needs {
+fn read_needs(
+    core: &Core,
+    view: &View,
+    table: &TableView,
+    replicas: &ReplicaSet,
+    level: Consistency,
+) -> Needs {
     if core.planted(PlantedBug::ReadOneOnly) {
         return view.needs(table, replicas, &[replicas.read_mask()], Consistency::One);
     }
@@ -120,12 +157,18 @@ fn read_needs(core: &Core, view: &View, table: &TableView, replicas: &ReplicaSet
 /// Live replicas, those of the layout that reads use first, this node first among them, then nearest.
 pub(super) fn read_order(core: &Core, view: &View, replicas: &ReplicaSet) -> SmallVec<[usize; 6]> {
     let me = core.me();
-    let mut order: SmallVec<[usize; 6]> = (0..replicas.hosts.len()).filter(|i| replicas.alive & 1 << i != 0).collect();
+    let mut order: SmallVec<[usize; 6]> =
+        (0..replicas.hosts.len()).filter(|i| replicas.alive & 1 << i != 0).collect();
     order.sort_by_key(|&index| {
         let host = replicas.hosts[index];
         let peer = view.peers.get(&host);
         let far = peer.is_none_or(|p| p.data_center != view.data_center);
-        (replicas.read_mask() & 1 << index == 0, host != me, far, peer.map_or(u64::MAX, |p| p.latency.nanos()))
+        (
+            replicas.read_mask() & 1 << index == 0,
+            host != me,
+            far,
+            peer.map_or(u64::MAX, |p| p.latency.nanos()),
+        )
     });
     if core.runtime.buggify("read_order_reversed") {
         order.reverse();
@@ -198,8 +241,14 @@ impl Reading {
     }
 
     /// Session guarantee: other replicas are asked until the answer covers `after`.
-    async fn reach(&mut self, record: Option<Record>, after: &Seen) -> Result<Option<Record>, Box<ClusterError>> {
-        let covers = |record: &Option<Record>| record.as_ref().is_some_and(|r| matches!(r, Record::Latest(_)) || r.context().covers_all(after));
+    async fn reach(
+        &mut self,
+        record: Option<Record>,
+        after: &Seen,
+    ) -> Result<Option<Record>, Box<ClusterError>> {
+        let covers = |record: &Option<Record>| {
+            record.as_ref().is_some_and(|r| matches!(r, Record::Latest(_)) || r.context().covers_all(after))
+        };
         if covers(&record) {
             return Ok(record);
         }
@@ -253,11 +302,17 @@ impl Reading {
         let host = self.replicas.hosts[index];
         let started = self.core.runtime.mono();
         let kind = if host == self.core.me() {
-            CallKind::Own { digest, answer: self.core.local.store.get(self.table, self.token, self.key.clone()) }
+            CallKind::Own {
+                digest,
+                answer: self.core.local.store.get(self.table, self.token, self.key.clone()),
+            }
         } else if let Some(peer) = self.view.peers.get(&host) {
             let request = ReadRequest { table: self.table, token: self.token, key: self.key.clone(), digest };
-            let body = Envelope { from: self.core.me(), fence: self.view.fence, request: Request::Read(request) }.encode();
-            let answer = self.core.transport.call(peer.address, Lane::Request, body, self.core.left(self.deadline));
+            let body =
+                Envelope { from: self.core.me(), fence: self.view.fence, request: Request::Read(request) }
+                    .encode();
+            let answer =
+                self.core.transport.call(peer.address, Lane::Request, body, self.core.left(self.deadline));
             CallKind::Remote { peer: Arc::clone(peer), answer }
         } else {
             self.tracker.add_failure(index);
@@ -269,7 +324,11 @@ impl Reading {
     fn take_answer(&mut self, (index, started, answer): (usize, Mono, Answer)) {
         let outcome = match answer {
             Answer::Own { digest, record: Ok(record) } => {
-                let reply = if digest { Reply::Digest(record.as_ref().map(Record::digest)) } else { Reply::Record(record) };
+                let reply = if digest {
+                    Reply::Digest(record.as_ref().map(Record::digest))
+                } else {
+                    Reply::Record(record)
+                };
                 self.tracker.add_reply(index, reply);
                 ReplicaOutcome::Ok
             }

@@ -1,8 +1,8 @@
 //! What a consistency level asks for, as sets of replicas and how many of each must answer.
 
+use dunlin_types::Consistency;
 use dunlin_types::consistency::majority;
 use dunlin_types::schema::Replication;
-use dunlin_types::Consistency;
 use smallvec::SmallVec;
 
 /// A set of replicas of one request, by their index in its list.
@@ -50,7 +50,9 @@ impl Candidates<'_> {
                 Consistency::Quorum => {
                     needs.push(Need { members, required: majority(factor_sum(self.replication)) as u32 });
                 }
-                Consistency::All => needs.push(Need { members, required: factor_sum(self.replication) as u32 }),
+                Consistency::All => {
+                    needs.push(Need { members, required: factor_sum(self.replication) as u32 })
+                }
                 Consistency::LocalOne => {
                     needs.push(Need { members: members & self.within(self.local), required: 1 });
                 }
@@ -117,7 +119,13 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn check(replication: &Replication, data_centers: &[&str], layouts: &[Mask], level: Consistency, expected: &[(Mask, u32)]) {
+    fn check(
+        replication: &Replication,
+        data_centers: &[&str],
+        layouts: &[Mask],
+        level: Consistency,
+        expected: &[(Mask, u32)],
+    ) {
         let candidates = Candidates { layouts, data_centers, local: "a", replication };
         let needs = candidates.needs(level);
         let found: Vec<(Mask, u32)> = needs.iter().map(|n| (n.members, n.required)).collect();
@@ -140,7 +148,8 @@ mod tests {
 
     #[test]
     fn local_levels_count_one_data_center() {
-        let topology = Replication::NetworkTopology(BTreeMap::from([("a".into(), 3), ("b".into(), 2), ("c".into(), 0)]));
+        let topology =
+            Replication::NetworkTopology(BTreeMap::from([("a".into(), 3), ("b".into(), 2), ("c".into(), 0)]));
         let names = &["a", "a", "a", "b", "b"];
         let all = &[0b11111];
         check(&topology, names, all, Consistency::Quorum, &[(0b11111, 3)]);
@@ -149,6 +158,12 @@ mod tests {
         check(&topology, names, all, Consistency::LocalQuorum, &[(0b111, 2)]);
         check(&topology, names, all, Consistency::EachQuorum, &[(0b111, 2), (0b11000, 2)]);
         check(&topology, &["b", "b"], &[0b11], Consistency::LocalOne, &[(0, 1)]);
-        check(&Replication::Simple(3), &["b", "a", "b"], &[0b111], Consistency::EachQuorum, &[(0b101, 2), (0b010, 1)]);
+        check(
+            &Replication::Simple(3),
+            &["b", "a", "b"],
+            &[0b111],
+            Consistency::EachQuorum,
+            &[(0b101, 2), (0b010, 1)],
+        );
     }
 }

@@ -13,6 +13,8 @@ mod requests;
 pub mod scan;
 mod spread;
 pub mod tracker;
+#[cfg(test)]
+mod tracker_tests;
 
 pub(crate) use coordinate::CoordinateError;
 pub(crate) use errors::refusal_of;

@@ -1,8 +1,8 @@
 //! Writes, at the node the client asked.
 
 use super::coordinate::{CoordinateError, expiry};
-use super::get::CATCH_UP;
 use super::errors::{Outcomes, Shortfall, not_applied, refused};
+use super::get::CATCH_UP;
 use super::spread::Spread;
 use super::tracker::Tally;
 use super::{Coordinator, PutOutcome, PutRequest};
@@ -15,7 +15,9 @@ use dunlin_types::limits::{TIMESTAMP_AHEAD_MAX_US, VALUE_BYTES_MAX};
 use dunlin_types::record::Latest;
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::schema::ConflictMode;
-use dunlin_types::{ClusterError, Consistency, Context, ErrorCode, HostId, Mono, Record, ReplicaOutcome, Token, Value};
+use dunlin_types::{
+    ClusterError, Consistency, Context, ErrorCode, HostId, Mono, Record, ReplicaOutcome, Token, Value,
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -64,7 +66,12 @@ impl Coordinator {
     }
 
     /// last_write_wins: this node coordinates, with no read.
-    async fn put_latest(&self, request: PutRequest, expires: Option<dunlin_types::Micros>, deadline: Mono) -> Result<(), Box<ClusterError>> {
+    async fn put_latest(
+        &self,
+        request: PutRequest,
+        expires: Option<dunlin_types::Micros>,
+        deadline: Mono,
+    ) -> Result<(), Box<ClusterError>> {
         let core = &self.core;
         let level = request.consistency;
         let wall = core.runtime.wall();
@@ -102,7 +109,12 @@ impl Coordinator {
     }
 
     /// siblings: a live replica coordinates. Tries another only when the first certainly did nothing.
-    async fn put_siblings(&self, request: CoordinateRequest, def: &dunlin_types::TableDef, deadline: Mono) -> Result<Context, Box<ClusterError>> {
+    async fn put_siblings(
+        &self,
+        request: CoordinateRequest,
+        def: &dunlin_types::TableDef,
+        deadline: Mono,
+    ) -> Result<Context, Box<ClusterError>> {
         let mut timer = self.core.runtime.sleep(self.core.left(deadline));
         let mut view = self.core.views.load();
         loop {
@@ -138,7 +150,13 @@ impl Coordinator {
         }
     }
 
-    async fn attempt(&self, view: &Arc<View>, table: &TableView, request: &CoordinateRequest, deadline: Mono) -> Attempt {
+    async fn attempt(
+        &self,
+        view: &Arc<View>,
+        table: &TableView,
+        request: &CoordinateRequest,
+        deadline: Mono,
+    ) -> Attempt {
         let level = request.consistency;
         let Some(layout) = view.newest_layout() else {
             return Attempt::Done(Err(not_applied(ErrorCode::NotReady, "no layout is known", level)));
@@ -165,7 +183,13 @@ impl Coordinator {
                     Err(CallError::Unknown(_)) if self.core.planted(PlantedBug::WriteDuplicated) => continue,
                     Err(CallError::Unknown(outcome)) => {
                         outcomes[index] = Some(outcome);
-                        let facts = Shortfall { view, replicas: &replicas, tally: &tally, outcomes: &outcomes, level };
+                        let facts = Shortfall {
+                            view,
+                            replicas: &replicas,
+                            tally: &tally,
+                            outcomes: &outcomes,
+                            level,
+                        };
                         count(&self.core.stats.timeouts);
                         return Attempt::Done(Err(facts.unknown(host)));
                     }
@@ -196,7 +220,8 @@ impl Coordinator {
             None => {
                 count(&self.core.stats.unavailable);
                 let reached = outcomes.iter().any(|o| *o == Some(ReplicaOutcome::Overloaded));
-                let facts = Shortfall { view, replicas: &replicas, tally: &tally, outcomes: &outcomes, level };
+                let facts =
+                    Shortfall { view, replicas: &replicas, tally: &tally, outcomes: &outcomes, level };
                 let mut error = facts.unavailable(Some(Applied::No));
                 if reached {
                     error.code = ErrorCode::Overloaded;
@@ -207,10 +232,23 @@ impl Coordinator {
         }))
     }
 
-    async fn forward(&self, view: &View, host: HostId, request: &CoordinateRequest, deadline: Mono) -> Result<Result<Context, CoordinateError>, CallError> {
-        let Some(peer) = view.peers.get(&host) else { return Err(CallError::NotSent(ReplicaOutcome::Unreachable)) };
+    async fn forward(
+        &self,
+        view: &View,
+        host: HostId,
+        request: &CoordinateRequest,
+        deadline: Mono,
+    ) -> Result<Result<Context, CoordinateError>, CallError> {
+        let Some(peer) = view.peers.get(&host) else {
+            return Err(CallError::NotSent(ReplicaOutcome::Unreachable));
+        };
         count(&self.core.stats.forwarded_writes);
-        let body = Envelope { from: self.core.me(), fence: view.fence, request: Request::Coordinate(request.clone()) }.encode();
+        let body = Envelope {
+            from: self.core.me(),
+            fence: view.fence,
+            request: Request::Coordinate(request.clone()),
+        }
+        .encode();
         match self.core.call(peer, Lane::Request, body, self.core.left(deadline)).await? {
             Response::Coordinated(Ok(context)) => Ok(Ok(context)),
             Response::Coordinated(Err(error)) => Ok(Err(CoordinateError::Failed(error))),
@@ -224,7 +262,8 @@ impl Coordinator {
     fn coordinators(&self, view: &View, replicas: &ReplicaSet) -> SmallVec<[usize; 6]> {
         let me = self.core.me();
         let elsewhere = self.core.runtime.buggify("forward_although_replica");
-        let mut order: SmallVec<[usize; 6]> = (0..replicas.hosts.len()).filter(|i| replicas.alive & 1 << i != 0).collect();
+        let mut order: SmallVec<[usize; 6]> =
+            (0..replicas.hosts.len()).filter(|i| replicas.alive & 1 << i != 0).collect();
         order.sort_by_key(|&index| {
             let host = replicas.hosts[index];
             let whole = replicas.read_mask() & 1 << index != 0;
@@ -235,7 +274,13 @@ impl Coordinator {
         order
     }
 
-    fn check_alive(&self, view: &View, replicas: &ReplicaSet, tally: &Tally, level: Consistency) -> Result<(), Box<ClusterError>> {
+    fn check_alive(
+        &self,
+        view: &View,
+        replicas: &ReplicaSet,
+        tally: &Tally,
+        level: Consistency,
+    ) -> Result<(), Box<ClusterError>> {
         if level == Consistency::Any || tally.possible_with(replicas.alive) {
             return Ok(());
         }

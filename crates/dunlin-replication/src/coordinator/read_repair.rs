@@ -28,7 +28,12 @@ impl Reading {
         let core = self.core.clone();
         let enough = !wait || self.await_repairs(record, &mut tally, &mut sent, &mut body, &mut calls).await;
         if !calls.is_empty() {
-            drop(core.runtime.spawn("read-repair-rest", Box::pin(async move { while calls.next().await.is_some() {} })));
+            drop(
+                core.runtime.spawn(
+                    "read-repair-rest",
+                    Box::pin(async move { while calls.next().await.is_some() {} }),
+                ),
+            );
         }
         enough
     }
@@ -77,21 +82,42 @@ impl Reading {
                 }
             }
             if widen {
-                let others = self.order().iter().fold(0, |mask: super::level::Mask, i| mask | 1 << i) & !*sent;
+                let others =
+                    self.order().iter().fold(0, |mask: super::level::Mask, i| mask | 1 << i) & !*sent;
                 *sent |= others;
                 self.send_repairs(record, others, body, calls);
             }
         }
     }
 
-    fn send_repairs(&self, record: &Record, targets: super::level::Mask, body: &mut Option<Bytes>, calls: &FuturesUnordered<Call>) {
+    fn send_repairs(
+        &self,
+        record: &Record,
+        targets: super::level::Mask,
+        body: &mut Option<Bytes>,
+        calls: &FuturesUnordered<Call>,
+    ) {
         for (index, &host) in self.replicas.hosts.iter().enumerate().filter(|(i, _)| targets & 1 << i != 0) {
             if host == self.core.me() {
-                let done = self.core.local.merge(self.table, self.token, self.key.clone(), record.clone(), Durability::Synced);
+                let done = self.core.local.merge(
+                    self.table,
+                    self.token,
+                    self.key.clone(),
+                    record.clone(),
+                    Durability::Synced,
+                );
                 calls.push(Call::own(index, done));
             } else if let Some(peer) = self.view.peers.get(&host) {
                 let body = body.get_or_insert_with(|| self.repair_body(record)).clone();
-                calls.push(Call::remote(index, self.core.transport.call(peer.address, Lane::Request, body, self.core.left(self.deadline))));
+                calls.push(Call::remote(
+                    index,
+                    self.core.transport.call(
+                        peer.address,
+                        Lane::Request,
+                        body,
+                        self.core.left(self.deadline),
+                    ),
+                ));
             }
         }
     }

@@ -64,7 +64,13 @@ impl Coordinator {
         let limit = request.limit.max(1);
         loop {
             let table = self.table_view(&view, &request.table)?;
-            let scanning = Scanning { coordinator: self, view: Arc::clone(&view), table, level: request.consistency, deadline };
+            let scanning = Scanning {
+                coordinator: self,
+                view: Arc::clone(&view),
+                table,
+                level: request.consistency,
+                deadline,
+            };
             let stretches = scanning.stretches(start, request.range.last, at_once);
             let pages = stretches.iter().map(|s| scanning.page(s, after.clone(), limit - page.entries.len()));
             let mut failed = None;
@@ -97,7 +103,12 @@ impl Coordinator {
     }
 
     /// After a failure because of layouts: the next view; else, or when time is up, the error.
-    async fn newer_view(&self, view: &View, failure: Failure, deadline: Mono) -> Result<Arc<View>, Box<ClusterError>> {
+    async fn newer_view(
+        &self,
+        view: &View,
+        failure: Failure,
+        deadline: Mono,
+    ) -> Result<Arc<View>, Box<ClusterError>> {
         let Some((peer, stamp)) = failure.newer else { return Err(failure.error) };
         count(&self.core.stats.stale_layouts);
         self.core.views.report(peer, stamp);
@@ -134,19 +145,31 @@ impl Scanning<'_> {
     }
 
     /// A page of one stretch.
-    async fn page(&self, stretch: &Stretch, after: Option<(Token, Key)>, limit: usize) -> Result<Reply, Failure> {
+    async fn page(
+        &self,
+        stretch: &Stretch,
+        after: Option<(Token, Key)>,
+        limit: usize,
+    ) -> Result<Reply, Failure> {
         let core = self.coordinator.core();
         let replicas = &stretch.replicas;
         let mut tally = Tally::new(self.view.needs(&self.table, replicas, &replicas.layouts, self.level));
         let mut outcomes: Outcomes = SmallVec::from_elem(None, replicas.hosts.len());
         if !tally.possible_with(replicas.alive) {
             count(&core.stats.unavailable);
-            let facts = Shortfall { view: &self.view, replicas, tally: &tally, outcomes: &outcomes, level: self.level };
+            let facts = Shortfall {
+                view: &self.view,
+                replicas,
+                tally: &tally,
+                outcomes: &outcomes,
+                level: self.level,
+            };
             return Err(Failure { error: facts.unavailable(None), newer: None });
         }
         let order = read_order(core, &self.view, replicas);
         let chosen = tally.choose(order.iter().copied());
-        let (mut spare, first): (Vec<usize>, Vec<usize>) = order.iter().copied().partition(|i| chosen & 1 << i == 0);
+        let (mut spare, first): (Vec<usize>, Vec<usize>) =
+            order.iter().copied().partition(|i| chosen & 1 << i == 0);
         spare.reverse();
         let mut calls: FuturesUnordered<BoxFuture<'_, (usize, Answer)>> = FuturesUnordered::new();
         let request = ScanReplicaRequest {
@@ -192,7 +215,13 @@ impl Scanning<'_> {
             }
         }
         if tally.progress() != Progress::Enough {
-            let facts = Shortfall { view: &self.view, replicas, tally: &tally, outcomes: &outcomes, level: self.level };
+            let facts = Shortfall {
+                view: &self.view,
+                replicas,
+                tally: &tally,
+                outcomes: &outcomes,
+                level: self.level,
+            };
             return Err(Failure { error: facts.failed(false), newer });
         }
         Ok(merge_pages(replies, limit))
@@ -204,14 +233,19 @@ impl Scanning<'_> {
             if host == core.me() {
                 return (index, scan_local(core, request).await.map_err(|_| (ReplicaOutcome::Failed, None)));
             }
-            let Some(peer) = self.view.peers.get(&host) else { return (index, Err((ReplicaOutcome::Unreachable, None))) };
-            let body = Envelope { from: core.me(), fence: self.view.fence, request: Request::Scan(request) }.encode();
+            let Some(peer) = self.view.peers.get(&host) else {
+                return (index, Err((ReplicaOutcome::Unreachable, None)));
+            };
+            let body = Envelope { from: core.me(), fence: self.view.fence, request: Request::Scan(request) }
+                .encode();
             let answer = match core.call(peer, Lane::Request, body, core.left(self.deadline)).await {
                 Ok(Response::Entries { entries, truncated }) => Ok((entries, truncated)),
                 Ok(Response::Refused(refusal)) => {
                     let mine = self.view.fence.newest.version;
                     let stamp = match &refusal {
-                        Refusal::StaleLayout(stamp) | Refusal::NotOwner(stamp) if stamp.version >= mine => Some(*stamp),
+                        Refusal::StaleLayout(stamp) | Refusal::NotOwner(stamp) if stamp.version >= mine => {
+                            Some(*stamp)
+                        }
                         _ => None,
                     };
                     Err((outcome_of(&refusal), stamp))
@@ -260,11 +294,18 @@ mod tests {
 
     fn entry(token: u64) -> Entry {
         let value = Value { written: Micros(token), expires: None, data: None };
-        Entry { token: Token(token), key: Key::new("k").unwrap(), record: Record::Latest(Latest { host: HostId([0; 16]), value }) }
+        Entry {
+            token: Token(token),
+            key: Key::new("k").unwrap(),
+            record: Record::Latest(Latest { host: HostId([0; 16]), value }),
+        }
     }
 
     fn check(replies: &[(&[u64], bool)], limit: usize, expected: &[u64], more: bool) {
-        let replies = replies.iter().map(|(tokens, truncated)| (tokens.iter().map(|t| entry(*t)).collect(), *truncated)).collect();
+        let replies = replies
+            .iter()
+            .map(|(tokens, truncated)| (tokens.iter().map(|t| entry(*t)).collect(), *truncated))
+            .collect();
         let (entries, truncated) = merge_pages(replies, limit);
         assert_eq!(entries.iter().map(|e| e.token.0).collect::<Vec<_>>(), expected);
         assert_eq!(truncated, more);

@@ -11,7 +11,9 @@ use crate::view::{ReplicaSet, TableView, View};
 use bytes::Bytes;
 use dunlin_transport::{Lane, TransportError};
 use dunlin_types::runtime::{BoxFuture, PlantedBug};
-use dunlin_types::{ClusterError, Consistency, ErrorCode, HostId, Key, Mono, Record, ReplicaOutcome, TableId, Token};
+use dunlin_types::{
+    ClusterError, Consistency, ErrorCode, HostId, Key, Mono, Record, ReplicaOutcome, TableId, Token,
+};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use smallvec::SmallVec;
@@ -75,7 +77,13 @@ impl Spread {
         }
     }
 
-    fn start_round(&self, view: Arc<View>, table: &TableView, durable: Option<Durable>, acked: &[HostId]) -> Round {
+    fn start_round(
+        &self,
+        view: Arc<View>,
+        table: &TableView,
+        durable: Option<Durable>,
+        acked: &[HostId],
+    ) -> Round {
         let replicas = view.replicas(table, self.token);
         let mut needs = view.needs(table, &replicas, &replicas.layouts, self.level);
         if self.core.planted(PlantedBug::WriteQuorumShort) {
@@ -105,7 +113,13 @@ impl Spread {
         // The own copy last: the others are on their way while it syncs.
         if let Some(index) = own {
             let done = durable.unwrap_or_else(|| {
-                self.core.local.merge(self.table, self.token, self.key.clone(), self.record.clone(), self.durability)
+                self.core.local.merge(
+                    self.table,
+                    self.token,
+                    self.key.clone(),
+                    self.record.clone(),
+                    self.durability,
+                )
             });
             calls.push(Call::own(index, done));
         }
@@ -172,7 +186,13 @@ impl Spread {
         if self.level == Consistency::Any {
             return self.finish_any(round).await;
         }
-        let facts = Shortfall { view: &round.view, replicas: &round.replicas, tally: &round.tally, outcomes: &round.outcomes, level: self.level };
+        let facts = Shortfall {
+            view: &round.view,
+            replicas: &round.replicas,
+            tally: &round.tally,
+            outcomes: &round.outcomes,
+            level: self.level,
+        };
         let error = facts.failed(true);
         if error.code == ErrorCode::WriteTimeout {
             count(&self.core.stats.timeouts);
@@ -191,7 +211,13 @@ impl Spread {
         if self.core.hints.add_synced(&targets, self.table, self.token, &self.key, &self.record) {
             return Ok(());
         }
-        let facts = Shortfall { view: &round.view, replicas: &round.replicas, tally: &round.tally, outcomes: &round.outcomes, level: self.level };
+        let facts = Shortfall {
+            view: &round.view,
+            replicas: &round.replicas,
+            tally: &round.tally,
+            outcomes: &round.outcomes,
+            level: self.level,
+        };
         Err(facts.failed(true))
     }
 
@@ -233,7 +259,9 @@ impl Spread {
 fn drain(core: &Arc<Core>, round: Round) {
     let mut calls = round.calls;
     if !calls.is_empty() {
-        drop(core.runtime.spawn("write-rest", Box::pin(async move { while calls.next().await.is_some() {} })));
+        drop(
+            core.runtime.spawn("write-rest", Box::pin(async move { while calls.next().await.is_some() {} })),
+        );
     }
 }
 
@@ -272,7 +300,9 @@ impl Answer {
             Answer::Remote(answer) => match decode_answer(answer) {
                 Ok(Response::Merged) => (ReplicaOutcome::Ok, None),
                 Ok(Response::Refused(refusal)) => match &refusal {
-                    Refusal::StaleLayout(stamp) | Refusal::NotOwner(stamp) => (outcome_of(&refusal), Some(*stamp)),
+                    Refusal::StaleLayout(stamp) | Refusal::NotOwner(stamp) => {
+                        (outcome_of(&refusal), Some(*stamp))
+                    }
                     _ => (outcome_of(&refusal), None),
                 },
                 Ok(_) => (ReplicaOutcome::Failed, None),

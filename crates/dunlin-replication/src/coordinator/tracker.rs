@@ -94,7 +94,8 @@ impl Tally {
         let mut chosen: Mask = 0;
         for index in candidates {
             let bit = 1 << index;
-            let useful = |need: &Need| need.members & bit != 0 && reach(need, self.done | chosen) < need.required;
+            let useful =
+                |need: &Need| need.members & bit != 0 && reach(need, self.done | chosen) < need.required;
             if (self.done | chosen) & bit == 0 && self.needs.iter().any(useful) {
                 chosen |= bit;
             }
@@ -217,7 +218,10 @@ impl ReadTracker {
     /// The record all agree on, taken out without a copy: the tracker is of no use after this. Only
     /// after [`ReadStep::Agreed`].
     pub fn take_agreed(&mut self) -> Option<Record> {
-        self.replies.iter_mut().find_map(|(_, reply)| if let Reply::Record(record) = reply { Some(record.take()) } else { None }).flatten()
+        self.replies
+            .iter_mut()
+            .find_map(|(_, reply)| if let Reply::Record(record) = reply { Some(record.take()) } else { None })
+            .flatten()
     }
 
     /// Replicas that sent a digest only.
@@ -238,7 +242,8 @@ impl ReadTracker {
 
     /// The record of the first replica, in their order, that sent one.
     pub fn first(&self) -> Option<&Record> {
-        let first = self.replies.iter().filter(|r| matches!(r.1, Reply::Record(Some(_)))).min_by_key(|r| r.0)?;
+        let first =
+            self.replies.iter().filter(|r| matches!(r.1, Reply::Record(Some(_)))).min_by_key(|r| r.0)?;
         if let Reply::Record(record) = &first.1 { record.as_ref() } else { None }
     }
 }

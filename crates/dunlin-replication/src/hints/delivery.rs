@@ -78,7 +78,8 @@ async fn deliver(core: Arc<Core>, host: HostId) -> (HostId, bool) {
             done += chunk.len() as u64;
             hints.note_done(host, number, done);
             core.runtime.event("hints_delivered", host.short(), chunk.len() as u64);
-            let pause = Duration::from_micros(bytes.saturating_mul(1_000_000) / hints.config.rate_bytes.max(1));
+            let pause =
+                Duration::from_micros(bytes.saturating_mul(1_000_000) / hints.config.rate_bytes.max(1));
             core.runtime.sleep(pause).await;
         }
         hints.remove_segment(host, number, batch.len() as u64, expired);
@@ -88,7 +89,9 @@ async fn deliver(core: Arc<Core>, host: HostId) -> (HostId, bool) {
 
 fn size(hint: &Hint) -> u64 {
     match &hint.record {
-        dunlin_types::Record::Siblings(set) => set.values().iter().map(|(_, v)| 32 + v.data.as_ref().map_or(0, |d| d.len() as u64)).sum(),
+        dunlin_types::Record::Siblings(set) => {
+            set.values().iter().map(|(_, v)| 32 + v.data.as_ref().map_or(0, |d| d.len() as u64)).sum()
+        }
         dunlin_types::Record::Latest(latest) => latest.value.data.as_ref().map_or(0, |d| d.len() as u64),
     }
 }
@@ -128,10 +131,17 @@ async fn redistribute(core: &Core, view: &View, table: &TableView, hint: &Hint) 
     let mut delivered = false;
     for &host in &replicas.hosts {
         if host == core.me() {
-            let merge = core.local.merge(hint.table, hint.token, hint.key.clone(), hint.record.clone(), Durability::Synced);
+            let merge = core.local.merge(
+                hint.table,
+                hint.token,
+                hint.key.clone(),
+                hint.record.clone(),
+                Durability::Synced,
+            );
             delivered |= merge.await.is_ok();
         } else if view.is_alive(host) {
-            delivered |= matches!(send_to(core, view, host, hint, body.clone()).await, Some(Response::Merged));
+            delivered |=
+                matches!(send_to(core, view, host, hint, body.clone()).await, Some(Response::Merged));
         }
     }
     if delivered { Fate::Delivered } else { Fate::Retry }

@@ -124,7 +124,8 @@ impl Hints {
             }
         }
         let tenth = fs.space()?.total_bytes / 10;
-        let total_bytes_max = if tenth == 0 { config.total_bytes_max } else { config.total_bytes_max.min(tenth) };
+        let total_bytes_max =
+            if tenth == 0 { config.total_bytes_max } else { config.total_bytes_max.min(tenth) };
         Ok(Arc::new(Hints {
             fs,
             runtime,
@@ -165,7 +166,14 @@ impl Hints {
 
     /// Keeps a record for hosts where a hint counts as an acknowledgement: whether at least one of them
     /// was kept and is durable.
-    pub(crate) fn add_synced(&self, targets: &[HostId], table: TableId, token: Token, key: &Key, record: &Record) -> bool {
+    pub(crate) fn add_synced(
+        &self,
+        targets: &[HostId],
+        table: TableId,
+        token: Token,
+        key: &Key,
+        record: &Record,
+    ) -> bool {
         let mut kept = false;
         for &target in targets {
             kept |= self.add(target, table, token, key, record) && self.write_target(target, true);
@@ -179,7 +187,9 @@ impl Hints {
             target.dropped.disk += 1;
         } else if u128::from(age) > self.config.window.as_micros() {
             target.dropped.window += 1;
-        } else if target.bytes >= self.config.target_bytes_max || total.max(target.bytes) >= self.total_bytes_max {
+        } else if target.bytes >= self.config.target_bytes_max
+            || total.max(target.bytes) >= self.total_bytes_max
+        {
             target.dropped.bytes += 1;
         } else {
             return true;
@@ -191,7 +201,13 @@ impl Hints {
     /// Writes what is pending to the files; with `sync`, makes it durable. At a clean stop the server
     /// calls this last.
     pub fn flush(&self, sync: bool) {
-        let pending: Vec<HostId> = self.targets.lock().iter().filter(|(_, t)| sync || !t.pending.is_empty()).map(|(host, _)| *host).collect();
+        let pending: Vec<HostId> = self
+            .targets
+            .lock()
+            .iter()
+            .filter(|(_, t)| sync || !t.pending.is_empty())
+            .map(|(host, _)| *host)
+            .collect();
         for host in pending {
             self.write_target(host, sync);
         }
@@ -203,7 +219,9 @@ impl Hints {
     /// Whether the pending hints of a target are in its file (and durable). On an error they are dropped.
     fn write_target(&self, host: HostId, sync: bool) -> bool {
         let _writing = self.writing.lock();
-        let Some((mut open, pending)) = self.targets.lock().get_mut(&host).map(Target::take_pending) else { return true };
+        let Some((mut open, pending)) = self.targets.lock().get_mut(&host).map(Target::take_pending) else {
+            return true;
+        };
         let written = target::append(&*self.fs, host, &mut open, &pending, sync);
         let mut targets = self.targets.lock();
         let Some(target) = targets.get_mut(&host) else { return written.is_ok() };

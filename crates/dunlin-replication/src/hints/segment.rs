@@ -45,7 +45,14 @@ pub fn check_header(bytes: &[u8], target: HostId) -> bool {
 }
 
 /// Appends a hint.
-pub fn put_hint(out: &mut Vec<u8>, created: Micros, table: TableId, token: Token, key: &Key, record: &Record) {
+pub fn put_hint(
+    out: &mut Vec<u8>,
+    created: Micros,
+    table: TableId,
+    token: Token,
+    key: &Key,
+    record: &Record,
+) {
     let start = out.len();
     out.extend_from_slice(&[0; FRAME_BYTES]);
     put_varint(out, created.0);
@@ -117,13 +124,23 @@ mod tests {
     use proptest::prelude::*;
 
     fn record(data: Vec<u8>) -> Record {
-        Record::Latest(Latest { host: HostId([7; 16]), value: Value { written: Micros(5), expires: None, data: Some(data.into()) } })
+        Record::Latest(Latest {
+            host: HostId([7; 16]),
+            value: Value { written: Micros(5), expires: None, data: Some(data.into()) },
+        })
     }
 
     fn segment(values: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = header(HostId([1; 16])).to_vec();
         for (i, value) in values.iter().enumerate() {
-            put_hint(&mut bytes, Micros(i as u64), TableId(3), Token(9), &Key::new("k").unwrap(), &record(value.clone()));
+            put_hint(
+                &mut bytes,
+                Micros(i as u64),
+                TableId(3),
+                Token(9),
+                &Key::new("k").unwrap(),
+                &record(value.clone()),
+            );
         }
         bytes
     }

@@ -59,7 +59,11 @@ impl Target {
     pub(super) fn load(fs: &dyn Fs, host: HostId) -> io::Result<Target> {
         let mut target = Target::default();
         for entry in fs.list(&directory(host))? {
-            let Some(number) = entry.name.strip_suffix(".hints").and_then(|n| u64::from_str_radix(n, 16).ok()) else { continue };
+            let Some(number) =
+                entry.name.strip_suffix(".hints").and_then(|n| u64::from_str_radix(n, 16).ok())
+            else {
+                continue;
+            };
             target.next_number = target.next_number.max(number + 1);
             let hints = read(fs, host, number)?;
             let Some(oldest) = hints.iter().map(|h| h.created).min() else {
@@ -129,7 +133,13 @@ impl Target {
                     segment.count += pending.count;
                     segment.bytes += bytes;
                 }
-                None => self.segments.push_back(Segment { number: open.number, count: pending.count, bytes, oldest: pending.oldest, done: 0 }),
+                None => self.segments.push_back(Segment {
+                    number: open.number,
+                    count: pending.count,
+                    bytes,
+                    oldest: pending.oldest,
+                    done: 0,
+                }),
             }
         }
         if open.length < segment_bytes && open.file.is_some() {
@@ -192,7 +202,13 @@ fn remove_file(fs: &dyn Fs, host: HostId, number: u64) {
 }
 
 /// Appends pending hints to the open segment, creating it if need be.
-pub(super) fn append(fs: &dyn Fs, host: HostId, open: &mut Open, pending: &Pending, sync: bool) -> io::Result<()> {
+pub(super) fn append(
+    fs: &dyn Fs,
+    host: HostId,
+    open: &mut Open,
+    pending: &Pending,
+    sync: bool,
+) -> io::Result<()> {
     if pending.bytes.is_empty() && open.file.is_none() {
         return Ok(());
     }

@@ -1,0 +1,113 @@
+//! Requests while layouts change: every active layout counts, and whoever is behind is refused.
+
+use crate::net::Link;
+use crate::{Cluster, host, member};
+use dunlin_replication::view::stamp;
+use dunlin_ring::Layout;
+use dunlin_types::schema::Replication;
+use dunlin_types::{Consistency, ErrorCode, Key};
+use std::sync::Arc;
+
+/// Nodes 0..3 are members; node 3 joins. The next layout, and a key that node 3 gains.
+fn joining() -> (Cluster, Arc<Layout>, Key) {
+    let cluster = Cluster::with_joiners(3, 4, 3);
+    let next = Arc::new(cluster.layout.next(3, (0..4).map(member).collect(), Vec::new()));
+    let keys = (0..1000).map(|i| crate::key(&format!("k{i}")));
+    let gained = |key: &Key| next.replicas(next.token(key), &Replication::Simple(3)).contains(&host(3));
+    let key = keys.into_iter().find(gained).expect("node 3 gains some key");
+    (cluster, next, key)
+}
+
+fn both(cluster: &Cluster, next: &Arc<Layout>, nodes: &[usize]) {
+    nodes.iter().for_each(|node| cluster.set_layouts(*node, &[&cluster.layout, next], 2));
+}
+
+#[test]
+fn writes_go_to_every_active_layout_and_need_the_level_in_each() {
+    let (cluster, next, key) = joining();
+    both(&cluster, &next, &[0, 1, 2, 3]);
+    cluster.sim.run(async {
+        cluster.put(0, cluster.write(&key, "v", Consistency::All)).await.unwrap();
+        assert_eq!(cluster.held(3, &key), ["v"]);
+        cluster.link(3, Link::Lost);
+        let error = cluster.put(0, cluster.write(&key, "w", Consistency::All)).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::WriteTimeout);
+        assert_eq!((error.required, error.received), (3, 2));
+        assert_eq!(error.replicas.len(), 4);
+    });
+}
+
+#[test]
+fn strong_reads_leave_their_answer_in_every_active_layout() {
+    let (cluster, next, key) = joining();
+    cluster.sim.run(async {
+        cluster.put(0, cluster.write(&key, "v", Consistency::All)).await.unwrap();
+        both(&cluster, &next, &[0, 1, 2, 3]);
+        assert_eq!(cluster.values(0, &key, Consistency::One).await, ["v"]);
+        assert!(cluster.held(3, &key).is_empty());
+        assert_eq!(cluster.values(0, &key, Consistency::All).await, ["v"]);
+        assert_eq!(cluster.held(3, &key), ["v"]);
+    });
+}
+
+#[test]
+fn a_coordinator_that_is_behind_is_refused_learns_and_goes_on() {
+    let (cluster, next, key) = joining();
+    both(&cluster, &next, &[1, 2, 3]);
+    cluster.sim.run(async {
+        let runtime = &cluster.nodes[0].core.runtime;
+        let learn = async {
+            runtime.sleep(std::time::Duration::from_millis(100)).await;
+            both(&cluster, &next, &[0]);
+        };
+        let write = cluster.put(0, cluster.write(&key, "v", Consistency::All));
+        let (outcome, ()) = futures::join!(write, learn);
+        outcome.unwrap();
+        let stamps: Vec<_> = cluster.nodes[0].news.0.lock().unwrap().iter().map(|n| n.1).collect();
+        assert!(stamps.contains(&stamp(&next)));
+    });
+    for node in
+        (0..4).filter(|n| next.replicas(next.token(&key), &Replication::Simple(3)).contains(&host(*n)))
+    {
+        assert_eq!(cluster.held(node, &key), ["v"], "node {node}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_never_learns_fails_without_an_acknowledgement() {
+    let (cluster, next, key) = joining();
+    both(&cluster, &next, &[1, 2, 3]);
+    cluster.sim.run(async {
+        let error = cluster.put(0, cluster.write(&key, "v", Consistency::Quorum)).await.unwrap_err();
+        assert!(matches!(error.code, ErrorCode::WriteFailure | ErrorCode::WriteTimeout), "{error}");
+    });
+}
+
+#[test]
+fn a_reader_of_a_layout_that_is_read_no_more_is_refused() {
+    let (cluster, next, key) = joining();
+    cluster.sim.run(async {
+        cluster.put(0, cluster.write(&key, "v", Consistency::All)).await.unwrap();
+        [1, 2, 3].iter().for_each(|node| cluster.set_layouts(*node, &[&next], 3));
+        let error = cluster.get(0, cluster.read(&key, Consistency::Quorum)).await.unwrap_err();
+        assert!(matches!(error.code, ErrorCode::ReadTimeout | ErrorCode::ReadFailure), "{error}");
+        // One that knows more than its replicas waits for them to learn.
+        both(&cluster, &next, &[0]);
+    });
+}
+
+#[test]
+fn a_reader_ahead_of_its_replicas_waits_for_them() {
+    let (cluster, next, key) = joining();
+    cluster.sim.run(async {
+        cluster.put(0, cluster.write(&key, "v", Consistency::All)).await.unwrap();
+        both(&cluster, &next, &[0]);
+        let learn = async {
+            cluster.pause(200).await;
+            both(&cluster, &next, &[1, 2, 3]);
+        };
+        let read = cluster.get(0, cluster.read(&key, Consistency::All));
+        let (found, ()) = futures::join!(read, learn);
+        assert_eq!(crate::shown(found.unwrap()), ["v"]);
+    });
+}

@@ -1,0 +1,245 @@
+//! Writes: who coordinates, what is awaited, what is never repeated, what errors say.
+
+use crate::net::Link;
+use crate::{Cluster, context, key};
+use dunlin_replication::message::Request;
+use dunlin_types::error::Applied;
+use dunlin_types::runtime::PlantedBug;
+use dunlin_types::{Consistency, ErrorCode, ReplicaOutcome};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+#[test]
+fn every_level_writes_to_all_and_answers() {
+    for level in [
+        Consistency::Any,
+        Consistency::One,
+        Consistency::Two,
+        Consistency::Three,
+        Consistency::Quorum,
+        Consistency::All,
+        Consistency::LocalOne,
+        Consistency::LocalQuorum,
+        Consistency::EachQuorum,
+    ] {
+        let cluster = Cluster::new(3, 3);
+        cluster.sim.run(async {
+            cluster.put(0, cluster.write(&key("k"), "v", level)).await.unwrap();
+            cluster.pause(20).await;
+            for node in 0..3 {
+                assert_eq!(cluster.held(node, &key("k")), ["v"], "{level} at node {node}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_node_that_is_no_replica_forwards_once() {
+    let cluster = Cluster::new(4, 3);
+    let key = cluster.key_at(&cluster.layout, 3, &[1, 2, 3]);
+    cluster.sim.run(async {
+        let outcome = cluster.put(0, cluster.write(&key, "v", Consistency::Quorum)).await.unwrap();
+        assert!(!context(outcome).is_empty());
+        cluster.pause(20).await;
+        assert!(cluster.held(0, &key).is_empty());
+        assert_eq!(cluster.held(3, &key), ["v"]);
+    });
+    let calls = cluster.net.calls.lock().unwrap();
+    assert_eq!(calls.iter().filter(|(_, e)| matches!(e.request, Request::Coordinate(_))).count(), 1);
+    assert_eq!(calls.len(), 3);
+}
+
+#[test]
+fn unavailable_sends_nothing_and_keeps_no_hint() {
+    let cluster = Cluster::new(3, 3);
+    cluster.believe_down(0, &[1, 2]);
+    cluster.sim.run(async {
+        let error = cluster.put(0, cluster.write(&key("k"), "v", Consistency::Quorum)).await.unwrap_err();
+        assert_eq!((error.code, error.applied), (ErrorCode::Unavailable, Some(Applied::No)));
+        assert_eq!((error.required, error.received, error.alive), (2, 0, 1));
+        assert!(error.replicas.contains(&("n1".into(), ReplicaOutcome::Down)));
+    });
+    assert!(cluster.net.calls.lock().unwrap().is_empty());
+    assert_eq!(cluster.nodes[0].hints.count(), 0);
+    assert!(cluster.held(0, &key("k")).is_empty());
+}
+
+#[test]
+fn a_write_that_too_few_acknowledge_may_be_applied() {
+    let cluster = Cluster::new(3, 3);
+    cluster.link(1, Link::Lost);
+    cluster.link(2, Link::AnswerLost);
+    cluster.sim.run(async {
+        let error = cluster.put(0, cluster.write(&key("k"), "v", Consistency::Quorum)).await.unwrap_err();
+        assert_eq!((error.code, error.applied), (ErrorCode::WriteTimeout, Some(Applied::Maybe)));
+        assert_eq!((error.required, error.received, error.alive), (2, 1, 3));
+        assert_eq!(error.replicas.iter().filter(|r| r.1 == ReplicaOutcome::Timeout).count(), 2);
+        cluster.pause(20).await;
+    });
+    assert_eq!(cluster.held(2, &key("k")), ["v"]);
+    assert_eq!(cluster.nodes[0].hints.count(), 2);
+}
+
+#[test]
+fn a_forwarded_write_is_never_sent_twice() {
+    let cluster = Cluster::new(4, 3);
+    let key = cluster.key_at(&cluster.layout, 3, &[1, 2, 3]);
+    (1..4).for_each(|node| cluster.link(node, Link::AnswerLost));
+    cluster.sim.run(async {
+        let error = cluster.put(0, cluster.write(&key, "v", Consistency::One)).await.unwrap_err();
+        assert_eq!((error.code, error.applied), (ErrorCode::WriteTimeout, Some(Applied::Maybe)));
+    });
+    let calls = cluster.net.calls.lock().unwrap();
+    assert_eq!(calls.iter().filter(|(_, e)| matches!(e.request, Request::Coordinate(_))).count(), 1);
+}
+
+#[test]
+fn a_replica_that_was_not_reached_or_refused_is_passed_over() {
+    let cluster = Cluster::new(4, 3);
+    let key = cluster.key_at(&cluster.layout, 3, &[1, 2, 3]);
+    cluster.link(1, Link::Refused);
+    cluster.nodes[2].store.read_only.store(true, Ordering::SeqCst);
+    cluster.sim.run(async {
+        cluster.put(0, cluster.write(&key, "v", Consistency::One)).await.unwrap();
+        assert_eq!(cluster.held(3, &key), ["v"]);
+        let error = cluster.put(0, cluster.write(&key, "w", Consistency::Quorum)).await.unwrap_err();
+        assert_eq!((error.code, error.applied), (ErrorCode::WriteFailure, Some(Applied::Maybe)));
+    });
+}
+
+#[test]
+fn an_upsert_supersedes_and_a_stale_context_does_not() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        let first = context(cluster.put(0, cluster.write(&key("k"), "a", Consistency::All)).await.unwrap());
+        cluster.put(0, cluster.write(&key("k"), "b", Consistency::All)).await.unwrap();
+        assert_eq!(cluster.values(1, &key("k"), Consistency::Quorum).await, ["b"]);
+        let mut stale = cluster.write(&key("k"), "c", Consistency::All);
+        stale.context = Some(first);
+        let returned = context(cluster.put(1, stale).await.unwrap());
+        assert_eq!(cluster.values(2, &key("k"), Consistency::Quorum).await, ["b", "c"]);
+        let mut again = cluster.write(&key("k"), "d", Consistency::All);
+        again.context = Some(returned);
+        cluster.put(2, again).await.unwrap();
+        assert_eq!(cluster.values(0, &key("k"), Consistency::Quorum).await, ["b", "d"]);
+        cluster.put(0, cluster.write(&key("k"), "e", Consistency::All)).await.unwrap();
+        assert_eq!(cluster.values(0, &key("k"), Consistency::Quorum).await, ["e"]);
+    });
+}
+
+#[test]
+fn the_hundred_and_first_sibling_is_refused_with_their_context() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        for i in 0..100 {
+            let mut write = cluster.write(&key("k"), &format!("v{i:03}"), Consistency::Quorum);
+            write.context = Some(Default::default());
+            cluster.put(0, write).await.unwrap();
+        }
+        let mut write = cluster.write(&key("k"), "more", Consistency::Quorum);
+        write.context = Some(Default::default());
+        let error = cluster.put(0, write.clone()).await.unwrap_err();
+        assert_eq!((error.code, error.applied), (ErrorCode::TooManySiblings, Some(Applied::No)));
+        write.context = error.context;
+        cluster.put(0, write).await.unwrap();
+        assert_eq!(cluster.values(0, &key("k"), Consistency::Quorum).await, ["more"]);
+    });
+}
+
+#[test]
+fn a_repeated_request_id_is_applied_once() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        let mut write = cluster.write(&key("k"), "a", Consistency::Quorum);
+        write.context = Some(Default::default());
+        write.request_id = Some([9; 16]);
+        let first = cluster.put(0, write.clone()).await.unwrap();
+        assert_eq!(cluster.put(0, write).await.unwrap(), first);
+        assert_eq!(cluster.nodes[0].core.dots.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn last_write_wins_takes_the_larger_clock_and_refuses_the_future() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        let mut write = cluster.write(&key("k"), "a", Consistency::Quorum);
+        write.table = Arc::clone(&cluster.latest);
+        assert_eq!(cluster.put(0, write.clone()).await.unwrap().context, None);
+        let mut old = write.clone();
+        old.value = Some("old".into());
+        old.timestamp = Some(dunlin_types::Micros(5));
+        cluster.put(1, old).await.unwrap();
+        let mut read = cluster.read(&key("k"), Consistency::Quorum);
+        read.table = Arc::clone(&cluster.latest);
+        assert_eq!(crate::shown(cluster.get(2, read).await.unwrap()), ["a"]);
+        write.timestamp = Some(dunlin_types::Micros(cluster.wall().0 + 61_000_000));
+        assert_eq!(cluster.put(0, write).await.unwrap_err().code, ErrorCode::Invalid);
+    });
+}
+
+#[test]
+fn an_acknowledgement_waits_for_the_sync_of_its_replica() {
+    let cluster = Cluster::new(3, 3);
+    cluster.nodes[0].store.sync_ms.store(200, Ordering::SeqCst);
+    cluster.sim.run(async {
+        let start = cluster.sim.now_ms();
+        cluster.put(0, cluster.write(&key("k"), "v", Consistency::Quorum)).await.unwrap();
+        assert!(cluster.sim.now_ms() - start < 100, "the two others are enough");
+        cluster.put(0, cluster.write(&key("k"), "v", Consistency::All)).await.unwrap();
+        assert!(cluster.sim.now_ms() - start >= 200);
+        let mut buffered = cluster.write(&key("k"), "v", Consistency::All);
+        buffered.durability = dunlin_replication::store::Durability::Buffered;
+        let start = cluster.sim.now_ms();
+        cluster.put(0, buffered).await.unwrap();
+        assert!(cluster.sim.now_ms() - start < 100);
+    });
+}
+
+#[test]
+fn any_is_content_with_a_hint() {
+    let cluster = Cluster::new(4, 3);
+    let key = cluster.key_at(&cluster.layout, 3, &[1, 2, 3]);
+    cluster.believe_down(0, &[1, 2, 3]);
+    cluster.sim.run(async {
+        let outcome = cluster.put(0, cluster.write(&key, "v", Consistency::Any)).await.unwrap();
+        assert!(!context(outcome).is_empty());
+        let mut latest = cluster.write(&key, "v", Consistency::Any);
+        latest.table = Arc::clone(&cluster.latest);
+        cluster.put(0, latest).await.unwrap();
+    });
+    assert_eq!(cluster.nodes[0].hints.count(), 6);
+}
+
+#[test]
+fn planted_bugs_of_writes_show() {
+    let write_at_all = |bug: PlantedBug, check: fn(&Cluster)| {
+        let cluster = Cluster::new(3, 3);
+        *cluster.sim.planted.lock().unwrap() = Some(bug);
+        check(&cluster);
+    };
+    write_at_all(PlantedBug::WriteQuorumShort, |cluster| {
+        cluster.link(1, Link::Lost);
+        cluster.link(2, Link::Lost);
+        cluster.sim.run(async {
+            cluster.put(0, cluster.write(&key("k"), "v", Consistency::Quorum)).await.map(drop).unwrap()
+        });
+    });
+    write_at_all(PlantedBug::ContextIgnored, |cluster| {
+        cluster.sim.run(async {
+            cluster.put(0, cluster.write(&key("k"), "a", Consistency::All)).await.unwrap();
+            cluster.put(0, cluster.write(&key("k"), "b", Consistency::All)).await.unwrap();
+            assert_eq!(cluster.values(0, &key("k"), Consistency::All).await, ["a", "b"]);
+        });
+    });
+    write_at_all(PlantedBug::SiblingsCollapse, |cluster| {
+        cluster.sim.run(async {
+            for value in ["a", "b"] {
+                let mut write = cluster.write(&key("k"), value, Consistency::All);
+                write.context = Some(Default::default());
+                cluster.put(0, write).await.unwrap();
+            }
+            assert_eq!(cluster.values(0, &key("k"), Consistency::All).await, ["b"]);
+        });
+    });
+}
