@@ -1,0 +1,121 @@
+//! The store of a simulated node: commits take virtual time, everything happens on one thread.
+
+use super::{EngineJob, LocalStore, Shared, ready, store_error};
+use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
+use dunlin_storage::Engine;
+use dunlin_types::runtime::{BoxFuture, SharedRuntime, TaskHandle};
+use dunlin_types::{Key, Record, TableId, Token, TokenRange};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Virtual time of a sync: at least this, and up to as much again at random.
+const SYNC_US: u64 = 200;
+/// A slow disk, now and then.
+const SLOW_SYNC_US: u64 = 20_000;
+/// How often maintenance looks for work.
+const MAINTENANCE_EVERY: Duration = Duration::from_millis(100);
+
+struct Inner {
+    shared: Shared,
+    runtime: SharedRuntime,
+    work: Notify,
+}
+
+/// See the module's comment.
+pub struct InlineStore {
+    inner: Arc<Inner>,
+    tasks: [TaskHandle; 2],
+}
+
+impl InlineStore {
+    /// Starts the tasks over an open engine.
+    pub fn start(engine: Engine, runtime: SharedRuntime) -> Arc<InlineStore> {
+        let inner = Arc::new(Inner { shared: Shared::new(Arc::new(engine)), runtime: runtime.clone(), work: Notify::new() });
+        let tasks = [
+            runtime.spawn("store-commit", Box::pin(commit_loop(Arc::clone(&inner)))),
+            runtime.spawn("store-maintain", Box::pin(maintenance_loop(Arc::clone(&inner)))),
+        ];
+        Arc::new(InlineStore { inner, tasks })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+}
+
+async fn commit_loop(inner: Arc<Inner>) {
+    loop {
+        if inner.shared.waiters.count() == 0 {
+            inner.work.notified().await;
+            continue;
+        }
+        let base = if inner.runtime.buggify("store_slow_sync") { SLOW_SYNC_US } else { SYNC_US };
+        let took = base + inner.runtime.below(base);
+        inner.runtime.sleep(Duration::from_micros(took)).await;
+        inner.shared.commit();
+        inner.runtime.event("store_commit", inner.shared.engine.durable().0, 0);
+    }
+}
+
+async fn maintenance_loop(inner: Arc<Inner>) {
+    loop {
+        match inner.shared.engine.maintenance() {
+            Ok(true) => {
+                inner.runtime.event("store_maintenance", 0, 0);
+                inner.runtime.sleep(Duration::from_micros(500)).await;
+            }
+            Ok(false) => inner.runtime.sleep(MAINTENANCE_EVERY).await,
+            Err(error) => {
+                tracing::debug!(%error, "background work of the store failed and will be tried again");
+                inner.runtime.sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+impl ReplicaStore for InlineStore {
+    fn get(&self, table: TableId, token: Token, key: Key) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+        self.shared().get(table, token, &key, || self.inner.work.notify_one())
+    }
+
+    fn merge(&self, table: TableId, token: Token, key: Key, record: Record, durability: Durability) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.shared().merge(table, token, &key, &record, durability, || self.inner.work.notify_one())
+    }
+
+    fn update(&self, table: TableId, token: Token, key: Key, change: Change, durability: Durability) -> BoxFuture<'static, Result<Updated, StoreError>> {
+        ready(self.shared().update(table, token, &key, change, durability, || self.inner.work.notify_one()))
+    }
+
+    fn scan(&self, table: TableId, range: TokenRange, after: Option<(Token, Key)>, limit: usize, bytes: usize) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
+        self.shared().scan(table, range, after, limit, bytes, || self.inner.work.notify_one())
+    }
+}
+
+impl LocalStore for InlineStore {
+    fn engine(&self) -> &Arc<Engine> {
+        &self.shared().engine
+    }
+
+    fn run(&self, job: EngineJob) -> BoxFuture<'static, Result<(), StoreError>> {
+        ready(job(&self.shared().engine).map_err(store_error))
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.tasks.iter().for_each(|task| task.abort());
+        let last = self.shared().engine.commit();
+        let shared = self.shared();
+        shared.waiters.complete(shared.engine.durable(), shared.engine.written());
+        ready(last.map(drop).map_err(store_error))
+    }
+
+    fn waiting(&self) -> usize {
+        self.shared().waiters.count()
+    }
+}
+
+impl Drop for InlineStore {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(|task| task.abort());
+    }
+}

@@ -1,0 +1,187 @@
+//! `ReplicaStore` over the engine: the part that production and simulation share.
+//!
+//! Changes go into the engine's log buffer and memtable on the caller's thread, which is quick; a
+//! *committer* then makes them durable, many at a time, and wakes those who wait. [`threaded`] runs it on a
+//! thread of its own, [`inline`] on virtual time. Reads run on the caller's thread.
+//!
+//! Thin as yet: a read that misses the caches blocks its runtime for the time of a disk read; the 95 %
+//! rule of the disk refuses writes coordinated here, not the records that other coordinators send.
+
+pub mod inline;
+pub mod threaded;
+mod waiters;
+
+use dunlin_replication::store::{Change, Durability, Entry, StoreError, Updated};
+use dunlin_storage::{Engine, EngineError, LogPosition, TableOptions, UpdateError};
+use dunlin_types::runtime::BoxFuture;
+use dunlin_types::{Key, Record, TableDef, TableId, Token, TokenRange};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use waiters::{Goal, Waiters};
+
+pub use inline::InlineStore;
+pub use threaded::ThreadedStore;
+
+/// What the node needs of its store beyond `ReplicaStore`.
+pub trait LocalStore: dunlin_replication::store::ReplicaStore {
+    /// The engine.
+    fn engine(&self) -> &Arc<Engine>;
+
+    /// Runs something long on the engine (a flush, a compaction) where it holds nobody up.
+    fn run(&self, job: EngineJob) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Makes everything durable and stops the workers; no write may come after. `Ok` if all of it is safe.
+    fn close(&self) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Writes that wait to become durable.
+    fn waiting(&self) -> usize;
+}
+
+/// Something long to do with the engine.
+pub type EngineJob = Box<dyn FnOnce(&Engine) -> Result<(), EngineError> + Send>;
+
+/// What both stores have.
+struct Shared {
+    engine: Arc<Engine>,
+    waiters: Waiters,
+    /// Fuller than clients may make it.
+    disk_full: AtomicBool,
+}
+
+impl Shared {
+    fn new(engine: Arc<Engine>) -> Shared {
+        Shared { engine, waiters: Waiters::default(), disk_full: AtomicBool::new(false) }
+    }
+
+    /// Ends when the position is durable, or with the system, as asked. `wake` rouses the committer.
+    fn wait(&self, position: LogPosition, goal: Goal, wake: impl Fn()) -> BoxFuture<'static, Result<(), StoreError>> {
+        let reached = match goal {
+            Goal::Durable => self.engine.durable(),
+            Goal::Written => self.engine.written(),
+        };
+        if reached >= position {
+            return ready(Ok(()));
+        }
+        let Some(waiting) = self.waiters.add(position, goal) else {
+            return ready(Err(StoreError::Overloaded));
+        };
+        wake();
+        Box::pin(async move {
+            waiting.await.unwrap_or_else(|_| Err(StoreError::ReadOnly("the store is closed".into())))
+        })
+    }
+
+    fn get(
+        &self,
+        table: TableId,
+        token: Token,
+        key: &Key,
+        wake: impl Fn(),
+    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+        match self.engine.get(table, token, key) {
+            Ok(None) => ready(Ok(None)),
+            Ok(Some(found)) if found.visible_at <= self.engine.durable() => ready(Ok(Some(found.record))),
+            Ok(Some(found)) => {
+                let wait = self.wait(found.visible_at, Goal::Durable, wake);
+                Box::pin(async move { wait.await.map(|()| Some(found.record)) })
+            }
+            Err(error) => ready(Err(store_error(error))),
+        }
+    }
+
+    fn merge(
+        &self,
+        table: TableId,
+        token: Token,
+        key: &Key,
+        record: &Record,
+        durability: Durability,
+        wake: impl Fn(),
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let goal = Goal::from(durability);
+        match self.engine.merge(table, token, key, record, goal == Goal::Durable) {
+            Ok(position) => self.wait(position, goal, wake),
+            Err(error) => ready(Err(store_error(error))),
+        }
+    }
+
+    fn update(
+        &self,
+        table: TableId,
+        token: Token,
+        key: &Key,
+        change: Change,
+        durability: Durability,
+        wake: impl Fn(),
+    ) -> Result<Updated, StoreError> {
+        if self.disk_full.load(Ordering::Relaxed) {
+            return Err(StoreError::DiskFull("the disk is 95 % full: client writes stop, everything else goes on".into()));
+        }
+        let goal = Goal::from(durability);
+        match self.engine.update(table, token, key, change, goal == Goal::Durable) {
+            Ok((record, position)) => Ok(Updated { record, durable: self.wait(position, goal, wake) }),
+            Err(UpdateError::Refused(error)) => Err(StoreError::Refused(error)),
+            Err(UpdateError::Engine(error)) => Err(store_error(error)),
+        }
+    }
+
+    fn scan(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        after: Option<(Token, Key)>,
+        limit: usize,
+        bytes: usize,
+        wake: impl Fn(),
+    ) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
+        let after = after.as_ref().map(|(token, key)| (*token, key));
+        let scanned = match self.engine.scan(table, range, after, limit, bytes) {
+            Ok(scanned) => scanned,
+            Err(error) => return ready(Err(store_error(error))),
+        };
+        let entry = |(token, key, record)| Entry { token, key, record };
+        let entries: Vec<Entry> = scanned.entries.into_iter().map(entry).collect();
+        if scanned.visible_at <= self.engine.durable() {
+            return ready(Ok(entries));
+        }
+        let wait = self.wait(scanned.visible_at, Goal::Durable, wake);
+        Box::pin(async move { wait.await.map(|()| entries) })
+    }
+
+    /// One round of the committer: makes durable what is waited for. Whether anybody waited.
+    fn commit(&self) -> bool {
+        let Some(goal) = self.waiters.most_wanted() else { return false };
+        let done = match goal {
+            Goal::Durable => self.engine.commit().map(drop),
+            Goal::Written => self.engine.write_out().map(drop),
+        };
+        match done {
+            Ok(()) => self.waiters.complete(self.engine.durable(), self.engine.written()),
+            Err(error) => {
+                tracing::error!(%error, "the commit log failed: this node takes no more writes until it is started again");
+                self.waiters.fail(&store_error(error));
+            }
+        }
+        true
+    }
+}
+
+/// What the engine has to know of a table.
+pub fn table_options(def: &TableDef) -> TableOptions {
+    TableOptions { dir: format!("tables/{}/{}-{}", def.keyspace, def.name, def.id), compression: def.compression }
+}
+
+fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(std::future::ready(value))
+}
+
+/// The engine's error as the seam names it.
+pub(crate) fn store_error(error: EngineError) -> StoreError {
+    match error {
+        EngineError::UnknownTable(table) => StoreError::UnknownTable(table),
+        EngineError::LogClosed(reason) => StoreError::ReadOnly(reason),
+        EngineError::Overloaded { .. } => StoreError::Overloaded,
+        EngineError::DiskFull(what) => StoreError::DiskFull(what),
+        other => StoreError::Damaged(other.to_string()),
+    }
+}

@@ -1,0 +1,163 @@
+//! Who waits for which place of the commit log.
+
+use dunlin_replication::store::{Durability, StoreError};
+use dunlin_storage::LogPosition;
+use parking_lot::Mutex;
+use std::collections::BinaryHeap;
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::oneshot;
+
+/// Most writes and reads that wait at a time; more are refused.
+const WAITING_MAX: usize = 65_536;
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Goal {
+    /// Handed to the operating system.
+    Written,
+    /// Safe from a crash.
+    Durable,
+}
+
+impl From<Durability> for Goal {
+    fn from(durability: Durability) -> Goal {
+        match durability {
+            Durability::Synced => Goal::Durable,
+            Durability::Buffered => Goal::Written,
+        }
+    }
+}
+
+type Answer = Result<(), StoreError>;
+
+struct Waiter {
+    position: LogPosition,
+    /// Makes the order total.
+    number: u64,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl PartialEq for Waiter {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Waiter {}
+impl PartialOrd for Waiter {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Waiter {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.position, self.number).cmp(&(other.position, other.number))
+    }
+}
+
+#[derive(Default)]
+struct Queues {
+    durable: BinaryHeap<Reverse<Waiter>>,
+    written: BinaryHeap<Reverse<Waiter>>,
+    number: u64,
+}
+
+/// Those who wait, lowest position first.
+#[derive(Default)]
+pub(super) struct Waiters {
+    queues: Mutex<Queues>,
+    count: AtomicUsize,
+}
+
+impl Waiters {
+    /// Adds one; `None` if there are too many.
+    pub(super) fn add(&self, position: LogPosition, goal: Goal) -> Option<oneshot::Receiver<Answer>> {
+        if self.count.load(Ordering::Relaxed) >= WAITING_MAX {
+            return None;
+        }
+        let (answer, receiver) = oneshot::channel();
+        let mut queues = self.queues.lock();
+        queues.number += 1;
+        let waiter = Reverse(Waiter { position, number: queues.number, answer });
+        match goal {
+            Goal::Durable => queues.durable.push(waiter),
+            Goal::Written => queues.written.push(waiter),
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Some(receiver)
+    }
+
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The strongest goal that somebody waits for; `None` if nobody waits.
+    pub(super) fn most_wanted(&self) -> Option<Goal> {
+        let queues = self.queues.lock();
+        match (queues.durable.is_empty(), queues.written.is_empty()) {
+            (false, _) => Some(Goal::Durable),
+            (true, false) => Some(Goal::Written),
+            (true, true) => None,
+        }
+    }
+
+    /// Wakes those whose position was reached, in order.
+    pub(super) fn complete(&self, durable: LogPosition, written: LogPosition) {
+        let mut done = Vec::new();
+        {
+            let mut queues = self.queues.lock();
+            let queues = &mut *queues;
+            for (queue, reached) in [(&mut queues.durable, durable), (&mut queues.written, written.max(durable))] {
+                while queue.peek().is_some_and(|Reverse(waiter)| waiter.position <= reached) {
+                    done.extend(queue.pop().map(|Reverse(waiter)| waiter.answer));
+                }
+            }
+        }
+        self.answer(done, &Ok(()));
+    }
+
+    /// Fails everybody.
+    pub(super) fn fail(&self, error: &StoreError) {
+        let mut done = Vec::new();
+        {
+            let mut queues = self.queues.lock();
+            let queues = &mut *queues;
+            for queue in [&mut queues.durable, &mut queues.written] {
+                while let Some(Reverse(waiter)) = queue.pop() {
+                    done.push(waiter.answer);
+                }
+            }
+        }
+        self.answer(done, &Err(error.clone()));
+    }
+
+    fn answer(&self, done: Vec<oneshot::Sender<Answer>>, answer: &Answer) {
+        self.count.fetch_sub(done.len(), Ordering::Relaxed);
+        for waiter in done {
+            // Whoever waited may be gone.
+            let _ = waiter.send(answer.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_below_the_position_are_woken() {
+        let waiters = Waiters::default();
+        let mut late = waiters.add(LogPosition(9), Goal::Durable).unwrap();
+        let mut early = waiters.add(LogPosition(3), Goal::Durable).unwrap();
+        let mut buffered = waiters.add(LogPosition(7), Goal::Written).unwrap();
+        assert_eq!(waiters.most_wanted(), Some(Goal::Durable));
+        waiters.complete(LogPosition(5), LogPosition(7));
+        assert_eq!(early.try_recv(), Ok(Ok(())));
+        assert_eq!(buffered.try_recv(), Ok(Ok(())));
+        assert!(late.try_recv().is_err());
+        waiters.fail(&StoreError::Overloaded);
+        assert_eq!(late.try_recv(), Ok(Err(StoreError::Overloaded)));
+        assert_eq!((waiters.count(), waiters.most_wanted()), (0, None));
+    }
+}
