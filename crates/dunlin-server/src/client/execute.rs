@@ -159,7 +159,7 @@ async fn batch(services: &Arc<ClientServices>, writes: Vec<Write>) -> Reply {
         by_key.entry((write.table.id, write.key.clone())).or_default().push_back((index, write));
     }
     let run = |mut queue: VecDeque<(usize, Write)>| async move {
-        let Some((index, write)) = queue.pop_front() else { return None };
+        let (index, write) = queue.pop_front()?;
         let mut trace = Trace::new(Mono(0), false);
         let result = put(services, write, &mut trace).await;
         Some((index, result, queue))

@@ -5,7 +5,7 @@ use super::input::Budget;
 use super::services::ClientServices;
 use dunlin_cql::Reply;
 use dunlin_types::ErrorCode;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -99,7 +99,8 @@ impl ClientListener {
             services.stats.refused.fetch_add(1, Ordering::Relaxed);
             let reply =
                 Reply::error(ErrorCode::Overloaded, "too many connections").with("retry_after_ms", "1000");
-            let _ = stream.try_write(&reply.to_bytes());
+            // Straight to the socket, which does not block: a flood of connections makes no tasks.
+            let _ = stream.into_std().and_then(|mut socket| socket.write(&reply.to_bytes()));
             return;
         }
         let open = Open { services: Arc::clone(&services), ended: Arc::clone(&self.ended) };
