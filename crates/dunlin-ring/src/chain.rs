@@ -21,7 +21,9 @@
 //! removal that leaves no majority is not folded (unless forced), so at most one can complete. A loser's changes stay
 //! staged and go into the layout after the next. `tests/chain_model.rs` tries every order of events in a small cluster.
 //!
-//! Invariant: what one member reads from, every other member writes to.
+//! Invariant: what one member reads from, every other member writes to. The exception is a live node
+//! that is being removed: nobody whom the removing layout needs serves it any more
+//! ([`LayoutChain::accepts`]).
 
 mod bytes;
 
@@ -127,6 +129,12 @@ impl LayoutChain {
             .iter()
             .filter(|m| !layout.contains(m.host) && !layout.removed.contains(&m.host));
         layout.members.iter().chain(old).map(|m| m.host)
+    }
+
+    /// Whether a node may serve requests that `from` coordinates: not once it knows an active layout
+    /// that removes `from`, which may be alive after all and write past that layout.
+    pub fn accepts(&self, from: HostId) -> bool {
+        self.active.iter().any(|l| l.contains(from)) && !self.active.iter().any(|l| l.removed.contains(&from))
     }
 
     /// Whether some member that the layout needs has committed to another one.

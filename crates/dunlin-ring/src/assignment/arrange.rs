@@ -22,6 +22,8 @@ const CHOICES_MAX: usize = 192;
 const ROUNDS_MAX: usize = 6;
 /// Swaps looked at, over all rounds.
 const SWAPS_TRIED_MAX: usize = 400_000;
+/// Of the virtual nodes that must move, one in so many may move in addition.
+const SPARE_PART: usize = 8;
 
 struct Ring<'a> {
     before: &'a [Option<usize>],
@@ -32,6 +34,8 @@ struct Ring<'a> {
     rack: Vec<usize>,
     /// For each data centre: up to which distance its nodes, its racks can be kept apart.
     reach: Vec<(usize, usize)>,
+    /// Virtual nodes that may move beyond the fewest possible, to mend clashes.
+    spare: usize,
 }
 
 /// See the module's comment. `before` names each virtual node's present owner if it stays a member,
@@ -56,6 +60,8 @@ pub(super) fn arrange(
         taken[receiver] += 1;
         ring.give_one(receiver, ideal, &mut surplus);
     }
+    ring.swap_clashes();
+    ring.spare = before.len().min(total) / SPARE_PART;
     ring.swap_clashes();
     ring.owners
         .into_iter()
@@ -87,7 +93,7 @@ impl<'a> Ring<'a> {
                 )
             })
             .collect();
-        Ring { before, owners: before.to_vec(), center, rack, reach }
+        Ring { before, owners: before.to_vec(), center, rack, reach, spare: 0 }
     }
 
     /// What the virtual node at `at` would cost with that owner: its clashes with its neighbours.
@@ -170,13 +176,18 @@ impl<'a> Ring<'a> {
         usize::from(self.before[at] != Some(owner))
     }
 
+    fn moved_by(&self, a: usize, b: usize) -> usize {
+        [a, b].into_iter().filter(|&at| self.owners[at] != self.before[at]).count()
+    }
+
     /// What swapping two virtual nodes' owners would save, if it moves no more than now.
     fn saving(&mut self, a: usize, b: usize) -> Option<u64> {
         let (Some(x), Some(y)) = (self.owners[a], self.owners[b]) else { return None };
         if x == y || self.center[x] != self.center[y] {
             return None;
         }
-        if self.moved(a, y) + self.moved(b, x) > self.moved(a, x) + self.moved(b, y) {
+        let extra = self.moved(a, y) + self.moved(b, x);
+        if extra > self.moved(a, x) + self.moved(b, y) + self.spare {
             return None;
         }
         let now = self.clashes(a, x) + self.clashes(b, y);
@@ -207,7 +218,9 @@ impl<'a> Ring<'a> {
                     }
                 }
                 if let Some((_, b)) = best {
+                    let moved = self.moved_by(a, b);
                     self.owners.swap(a, b);
+                    self.spare = self.spare + moved - self.moved_by(a, b);
                     improved = true;
                 }
                 if tried > SWAPS_TRIED_MAX {
