@@ -80,6 +80,9 @@ pub struct TableView {
     pub def: Arc<TableDef>,
     /// Its keyspace.
     pub keyspace: Arc<KeyspaceView>,
+    /// When a slow replica is stood in for: the table's `speculative_retry`. `None` leaves it to the
+    /// node's setting, as a percentile does for now.
+    pub speculative_after: Option<Duration>,
 }
 
 /// See the module's comment.
@@ -162,7 +165,9 @@ impl View {
             else {
                 continue;
             };
-            tables.insert(def.id, TableView { def: Arc::clone(def), keyspace: Arc::clone(keyspace) });
+            let speculative_after = speculative_after(&def.speculative_retry);
+            let (def, keyspace) = (Arc::clone(def), Arc::clone(keyspace));
+            tables.insert(def.id, TableView { def, keyspace, speculative_after });
         }
         View { me, data_center, layouts, read, fence, schema, alive, peers, keyspaces, tables }
     }
@@ -180,6 +185,12 @@ impl View {
     /// The keyspace of that name, with its placements.
     pub fn keyspace(&self, name: &str) -> Option<&Arc<KeyspaceView>> {
         self.keyspaces.get(name)
+    }
+
+    /// Whether requests are to be made otherwise than under `old`: other layouts are active, or reads
+    /// use another one.
+    pub fn supersedes(&self, old: &View) -> bool {
+        self.fence != old.fence || self.layouts.len() != old.layouts.len()
     }
 
     /// The layout that reads use; none before the node is part of a cluster.
@@ -297,6 +308,15 @@ impl Placed {
     pub fn replicas(&self, token: Token) -> &[HostId] {
         self.placement.replicas(self.layout.vnode_of(token))
     }
+}
+
+/// `none`, `50ms`, or (for now as if not given) a percentile.
+fn speculative_after(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("none") {
+        return Some(Duration::MAX);
+    }
+    text.strip_suffix("ms").and_then(|n| n.trim().parse().ok()).map(Duration::from_millis)
 }
 
 /// A layout's stamp.

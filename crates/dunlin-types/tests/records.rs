@@ -30,8 +30,8 @@ fn value_of(dot: Dot) -> Value {
     let seed = dot.counter + u64::from(dot.actor.host.0[0]) * 3 + dot.actor.generation.0;
     Value {
         written: Micros(seed * 1000),
-        expires: (seed % 3 == 0).then_some(Micros(seed * 2000)),
-        data: (seed % 4 != 0).then(|| Bytes::from(vec![seed as u8; (seed % 5) as usize])),
+        expires: seed.is_multiple_of(3).then_some(Micros(seed * 2000)),
+        data: (!seed.is_multiple_of(4)).then(|| Bytes::from(vec![seed as u8; (seed % 5) as usize])),
     }
 }
 
@@ -48,7 +48,7 @@ prop_compose! {
         rest.merge(&SiblingSet::detached(&context, sentinel, value_of(sentinel)));
         rest.supersede(|dot| dot == sentinel);
         // What `rest` covers it supersedes, unless it is joined the other way round by a copy that holds it.
-        if kept.len() % 2 == 0 { set.merge(&rest); }
+        if kept.len().is_multiple_of(2) { set.merge(&rest); }
         set
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Reading {
     pub tracker: ReadTracker,
     pub outcomes: Outcomes,
     pub deadline: Mono,
+    /// When a slow replica is stood in for.
+    pub patience: Duration,
     /// Replicas in the order they are asked.
     order: SmallVec<[usize; 6]>,
     asked: Mask,
@@ -75,8 +77,8 @@ impl Coordinator {
                 continue;
             };
             self.core.views.report(peer, stamp);
-            let old = view.fence;
-            let newer = std::pin::pin!(self.core.views.wait_until(|view| view.fence != old));
+            let old = Arc::clone(&view);
+            let newer = std::pin::pin!(self.core.views.wait_until(|view| view.supersedes(&old)));
             view = tokio::select! {
                 biased;
                 view = newer => view,
@@ -114,6 +116,7 @@ impl Coordinator {
         }
         let order = read_order(&core, &view, &replicas);
         let outcomes: Outcomes = SmallVec::from_elem(None, replicas.hosts.len());
+        let patience = table.speculative_after.unwrap_or(core.config.speculative_after);
         let table = table.def.id;
         let key = request.key.clone();
         Ok(Reading {
@@ -127,6 +130,7 @@ impl Coordinator {
             tracker,
             outcomes,
             deadline,
+            patience,
             order,
             asked: 0,
             calls: FuturesUnordered::new(),
@@ -190,17 +194,21 @@ impl Reading {
             self.ask_another();
         }
         let after = after.filter(|seen| !seen.is_empty());
-        let record = self.gather(after.is_some()).await?;
-        match after {
-            Some(after) => self.reach(record, after).await,
-            None => Ok(record),
+        let mut record = self.gather(after.is_some()).await?;
+        if let Some(after) = after {
+            record = self.reach(record, after).await?;
         }
+        if let Some(record) = &record {
+            // So that what this node writes next in a last_write_wins table is not older than what it showed.
+            self.core.clock.observe(record.written_max(), self.core.runtime.wall());
+        }
+        Ok(record)
     }
 
     /// Waits until the level is met and settles what differs.
     /// `keep` leaves the replies in the tracker.
     async fn gather(&mut self, keep: bool) -> Result<Option<Record>, Box<ClusterError>> {
-        let patience = self.core.config.speculative_after.min(self.core.left(self.deadline));
+        let patience = self.patience.min(self.core.left(self.deadline));
         let mut timer = self.core.runtime.sleep(patience);
         let mut patient = true;
         loop {

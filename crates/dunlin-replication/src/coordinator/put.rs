@@ -115,7 +115,6 @@ impl Coordinator {
         def: &dunlin_types::TableDef,
         deadline: Mono,
     ) -> Result<Context, Box<ClusterError>> {
-        let mut timer = self.core.runtime.sleep(self.core.left(deadline));
         let mut view = self.core.views.load();
         loop {
             let table = self.table_view(&view, def).map_err(never_applied)?;
@@ -138,12 +137,12 @@ impl Coordinator {
                 }
             };
             self.core.views.report(peer, stamp);
-            let old = view.fence.newest;
-            let newer = std::pin::pin!(self.core.views.wait_until(|view| view.fence.newest != old));
+            let old = Arc::clone(&view);
+            let newer = std::pin::pin!(self.core.views.wait_until(|view| view.supersedes(&old)));
             view = tokio::select! {
                 biased;
                 view = newer => view,
-                () = &mut timer => {
+                () = self.core.runtime.sleep(self.core.left(deadline)) => {
                     return Err(refused(&Refusal::StaleLayout(stamp), request.consistency, self.retry_after_ms()));
                 }
             };
@@ -199,7 +198,7 @@ impl Coordinator {
                 Ok(context) => return Attempt::Done(Ok(context)),
                 Err(CoordinateError::Failed(error)) => return Attempt::Done(Err(error)),
                 Err(CoordinateError::Refused(Refusal::StaleLayout(stamp) | Refusal::NotOwner(stamp)))
-                    if stamp != view.fence.newest && stamp.version >= view.fence.newest.version =>
+                    if stamp.version >= view.fence.newest.version =>
                 {
                     return Attempt::Newer(host, stamp);
                 }
@@ -219,7 +218,7 @@ impl Coordinator {
             Some(refusal) => refused(&refusal, level, self.retry_after_ms()),
             None => {
                 count(&self.core.stats.unavailable);
-                let reached = outcomes.iter().any(|o| *o == Some(ReplicaOutcome::Overloaded));
+                let reached = outcomes.contains(&Some(ReplicaOutcome::Overloaded));
                 let facts =
                     Shortfall { view, replicas: &replicas, tally: &tally, outcomes: &outcomes, level };
                 let mut error = facts.unavailable(Some(Applied::No));

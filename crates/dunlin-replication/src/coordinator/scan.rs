@@ -112,8 +112,7 @@ impl Coordinator {
         let Some((peer, stamp)) = failure.newer else { return Err(failure.error) };
         count(&self.core.stats.stale_layouts);
         self.core.views.report(peer, stamp);
-        let old = view.fence;
-        let newer = std::pin::pin!(self.core.views.wait_until(|view| view.fence != old));
+        let newer = std::pin::pin!(self.core.views.wait_until(|next| next.supersedes(view)));
         tokio::select! {
             biased;
             view = newer => Ok(view),
@@ -180,7 +179,12 @@ impl Scanning<'_> {
             bytes: core.config.scan_page_bytes,
         };
         first.iter().for_each(|index| calls.push(self.ask(replicas.hosts[*index], *index, request.clone())));
-        let mut timer = core.runtime.sleep(core.config.speculative_after.min(core.left(self.deadline)));
+        let mut timer = core.runtime.sleep(
+            self.table
+                .speculative_after
+                .unwrap_or(core.config.speculative_after)
+                .min(core.left(self.deadline)),
+        );
         let mut replies: Vec<Reply> = Vec::new();
         let mut newer = None;
         while tally.progress() == Progress::Pending {

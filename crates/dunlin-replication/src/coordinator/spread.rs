@@ -10,6 +10,7 @@ use crate::store::{Durability, StoreError};
 use crate::view::{ReplicaSet, TableView, View};
 use bytes::Bytes;
 use dunlin_transport::{Lane, TransportError};
+use dunlin_types::error::Applied;
 use dunlin_types::runtime::{BoxFuture, PlantedBug};
 use dunlin_types::{
     ClusterError, Consistency, ErrorCode, HostId, Key, Mono, Record, ReplicaOutcome, TableId, Token,
@@ -59,16 +60,25 @@ impl Spread {
         let mut timer = self.core.runtime.sleep(self.core.left(self.deadline));
         loop {
             let Some(table) = view.table(self.table).cloned() else {
-                return Err(Box::new(ClusterError::new(ErrorCode::Invalid, "the table was dropped")));
+                let mut error = ClusterError::new(ErrorCode::Invalid, "the table was dropped meanwhile");
+                error.applied = Some(Applied::Maybe);
+                return Err(Box::new(error));
             };
             let mut round = self.start_round(Arc::clone(&view), &table, durable.take(), &acked);
             let progress = self.wait(&mut round, &mut timer).await;
-            let changed = self.core.views.peek().fence.newest != round.view.fence.newest;
-            if round.newer.is_none() && !(changed && progress == Progress::Enough) {
+            let current = self.core.views.load().fence.newest;
+            let mine = round.view.fence.newest;
+            // An acknowledgement must not rest on layouts that were overtaken meanwhile; short of one, a
+            // refusing replica may just know better which layouts are still active.
+            let again = match progress {
+                Progress::Enough => current != mine || round.newer.is_some_and(|(_, stamp)| stamp != mine),
+                _ => round.newer.is_some(),
+            };
+            if !again {
                 return self.finish(round, progress).await;
             }
             acked.extend(hosts(&round.replicas, round.tally.done()));
-            let Some(newer) = self.await_newer(round.newer, round.view.fence.newest, &mut timer).await else {
+            let Some(newer) = self.await_newer(round.newer, Arc::clone(&round.view), &mut timer).await else {
                 return self.finish(round, Progress::Pending).await;
             };
             // Calls that are still under way go on by themselves; what they miss, the next round sends.
@@ -160,14 +170,14 @@ impl Spread {
     async fn await_newer(
         &self,
         known_by: Option<(HostId, LayoutStamp)>,
-        old: LayoutStamp,
+        old: Arc<View>,
         timer: &mut BoxFuture<'static, ()>,
     ) -> Option<Arc<View>> {
         count(&self.core.stats.stale_layouts);
         if let Some((peer, stamp)) = known_by {
             self.core.views.report(peer, stamp);
         }
-        let newer = std::pin::pin!(self.core.views.wait_until(|view| view.fence.newest != old));
+        let newer = std::pin::pin!(self.core.views.wait_until(|view| view.supersedes(&old)));
         tokio::select! {
             biased;
             view = newer => Some(view),
@@ -273,7 +283,7 @@ impl Round {
     fn take_answer(&mut self, index: usize, answer: Answer) {
         let (outcome, stamp) = answer.read();
         let mine = self.view.fence.newest;
-        if let Some(stamp) = stamp.filter(|stamp| *stamp != mine && stamp.version >= mine.version) {
+        if let Some(stamp) = stamp.filter(|stamp| stamp.version >= mine.version) {
             self.newer = Some((self.replicas.hosts[index], stamp));
         }
         self.outcomes[index] = Some(outcome);

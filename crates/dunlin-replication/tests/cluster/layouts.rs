@@ -111,3 +111,24 @@ fn a_reader_ahead_of_its_replicas_waits_for_them() {
         assert_eq!(crate::shown(found.unwrap()), ["v"]);
     });
 }
+
+#[test]
+fn a_coordinator_that_still_counts_a_retired_layout_learns_and_goes_on() {
+    let (cluster, next, _) = joining();
+    // A key that one old member no longer owns.
+    let lost = |key: &Key| {
+        let owners = next.replicas(next.token(key), &Replication::Simple(3));
+        (1..3).any(|n| !owners.contains(&host(n)))
+    };
+    let key = (0..1000).map(|i| crate::key(&format!("k{i}"))).find(lost).expect("some key moved");
+    cluster.set_layouts(0, &[&cluster.layout, &next], 3);
+    [1, 2, 3].iter().for_each(|node| cluster.set_layouts(*node, &[&next], 3));
+    cluster.sim.run(async {
+        let learn = async {
+            cluster.pause(50).await;
+            cluster.set_layouts(0, &[&next], 3);
+        };
+        let (outcome, ()) = futures::join!(cluster.put(0, cluster.write(&key, "v", Consistency::All)), learn);
+        outcome.unwrap();
+    });
+}

@@ -224,8 +224,13 @@ impl Cluster {
         found.expect("some key has these replicas")
     }
 
-    pub async fn put(&self, node: usize, request: PutRequest) -> Result<PutOutcome, Box<ClusterError>> {
-        self.nodes[node].coordinator.put(request).await
+    /// (That the futures can move between threads is checked by their type here.)
+    pub fn put(
+        &self,
+        node: usize,
+        request: PutRequest,
+    ) -> BoxFuture<'_, Result<PutOutcome, Box<ClusterError>>> {
+        Box::pin(self.nodes[node].coordinator.put(request))
     }
 
     pub fn write(&self, key: &Key, value: &str, level: Consistency) -> PutRequest {
@@ -253,8 +258,12 @@ impl Cluster {
         }
     }
 
-    pub async fn get(&self, node: usize, request: GetRequest) -> Result<Option<Record>, Box<ClusterError>> {
-        self.nodes[node].coordinator.get(request).await
+    pub fn get(
+        &self,
+        node: usize,
+        request: GetRequest,
+    ) -> BoxFuture<'_, Result<Option<Record>, Box<ClusterError>>> {
+        Box::pin(self.nodes[node].coordinator.get(request))
     }
 
     /// The values a client is shown, sorted.

@@ -3,6 +3,7 @@
 use crate::net::Link;
 use crate::{Cluster, key};
 use dunlin_replication::coordinator::{ScanPage, ScanRequest};
+use dunlin_types::runtime::BoxFuture;
 use dunlin_types::{ClusterError, Consistency, ErrorCode, Key, Token, TokenRange};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,8 @@ async fn scan(
         consistency: level,
         timeout: Duration::from_secs(2),
     };
-    cluster.nodes[node].coordinator.scan(request).await
+    let page: BoxFuture<'_, _> = Box::pin(cluster.nodes[node].coordinator.scan(request));
+    page.await
 }
 
 async fn scan_all(cluster: &Cluster, node: usize, level: Consistency, limit: usize) -> Vec<Key> {
