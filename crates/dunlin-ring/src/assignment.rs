@@ -5,7 +5,7 @@
 //! dealt out in turn: data centres, in each of them racks, in each of them nodes, every one as evenly as its
 //! share allows (smooth weighted round robin). So any few neighbours on the ring belong to different nodes
 //! on different racks, and replica load follows primary load. Later assignments move as few virtual
-//! nodes as can be, choosing *which* of them so that neighbours stay apart (see [`arrange`]).
+//! nodes as can be, choosing *which* of them so that neighbours stay apart (`assignment/arrange.rs`).
 
 mod arrange;
 

@@ -330,8 +330,8 @@ impl LayoutChain {
             return false;
         }
         let needs_me = |layout: &Layout| self.required(layout).any(|host| host == me);
-        let open = self.active.iter().skip(1).filter(|layout| needs_me(layout));
-        let Some(best) = open.last().cloned() else { return false };
+        let mut open = self.active.iter().skip(1).filter(|layout| needs_me(layout));
+        let Some(best) = open.next_back().cloned() else { return false };
         if marks.acked(&best.digest()) {
             return false;
         }
