@@ -1,0 +1,78 @@
+//! Copying the data of ranges that this node gains in a new layout.
+
+use super::Membership;
+use super::state::State;
+use dunlin_replication::transfer::{TransferError, TransferProgress, sync_layout};
+use dunlin_ring::Layout;
+use dunlin_types::runtime::PlantedBug;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Wait before a failed transfer is begun anew.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How far the copying for a layout is.
+#[derive(Clone, Debug)]
+pub struct SyncProgress {
+    /// The layout's version.
+    pub version: u64,
+    /// Details; `None` before the first range.
+    pub transfer: Option<TransferProgress>,
+}
+
+impl Membership {
+    /// Starts, changes or stops the copying. Called under the lock.
+    pub(super) fn change_sync(self: &Arc<Self>, state: &mut State, wanted: Option<Arc<Layout>>) {
+        if let Some((_, task)) = state.syncing.take() {
+            task.abort();
+        }
+        *self.progress.lock() = None;
+        let Some(layout) = wanted else { return };
+        *self.progress.lock() = Some(SyncProgress { version: layout.version, transfer: None });
+        let digest = layout.digest();
+        let membership = Arc::clone(self);
+        let task = self.runtime.spawn("transfer", Box::pin(async move { membership.sync(layout).await }));
+        state.syncing = Some((digest, task));
+    }
+
+    async fn sync(self: Arc<Self>, layout: Arc<Layout>) {
+        let version = layout.version;
+        tracing::info!(version, "copying data for the new layout");
+        let lost = self.state.lock().lost(&layout);
+        if !self.runtime.planted(PlantedBug::JoinEarly) {
+            loop {
+                let Some(repairer) = self.repairer.get() else { return };
+                let progress = |p: &TransferProgress| {
+                    *self.progress.lock() = Some(SyncProgress { version, transfer: Some(p.clone()) });
+                };
+                match sync_layout(repairer, version, &lost, &progress).await {
+                    Ok(done) => {
+                        let received = done.outcome.records_received;
+                        tracing::info!(version, ranges = done.ranges, records = received, "data for the new layout is here");
+                        break;
+                    }
+                    // The next layout starts its own task.
+                    Err(TransferError::Superseded(_)) => {}
+                    Err(error) => tracing::warn!(version, %error, "copying data failed; trying again"),
+                }
+                self.runtime.sleep(RETRY).await;
+            }
+        }
+        if self.runtime.buggify("synced_late") {
+            self.runtime.sleep(Duration::from_millis(700)).await;
+        }
+        self.runtime.event("layout_synced", version, self.me().short());
+        let digest = layout.digest();
+        self.act(|state| {
+            let me = state.me();
+            if let Some(chain) = &mut state.chain {
+                chain.set_synced(me, &digest);
+            }
+        });
+    }
+
+    /// How far the copying is, if there is any.
+    pub fn sync_progress(&self) -> Option<SyncProgress> {
+        self.progress.lock().clone()
+    }
+}
