@@ -239,6 +239,29 @@ fn what_cannot_be_staged() {
     assert_eq!(chain.stage(highest, lowest, StagedChange::ForceRemove), Ok(true));
 }
 
+#[test]
+fn removals_that_leave_no_majority_wait() {
+    // Each of three removes the next: any two of these together would leave one node alone, and each
+    // of the three could then go on without the others.
+    let mut cluster = Cluster::new(3, 3);
+    for (by, gone) in [(0, 1), (1, 2), (2, 0)] {
+        let (by_host, gone) = (cluster.hosts[by], cluster.hosts[gone]);
+        assert_eq!(cluster.chains[by].stage(by_host, gone, StagedChange::Remove), Ok(true));
+    }
+    cluster.meet(0, 1);
+    for node in [0, 1] {
+        let live = [cluster.hosts[node]].into_iter().collect();
+        assert!(!cluster.chains[node].propose(cluster.hosts[node], &live), "node {node} alone");
+    }
+    cluster.settle();
+    cluster.assert_members(&[0, 1, 2]);
+    for gone in [1, 2] {
+        assert_eq!(cluster.chains[0].abort(cluster.hosts[0], cluster.hosts[gone]), Ok(true));
+    }
+    cluster.settle();
+    cluster.assert_members(&[1, 2]);
+}
+
 /// Something that happens at one node.
 #[derive(Clone, Debug)]
 enum Happening {
