@@ -218,3 +218,102 @@ impl Response {
         codec::decode(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dunlin_types::record::SiblingSet;
+    use dunlin_types::{Actor, Dot, Generation, Value};
+    use proptest::prelude::*;
+
+    fn record(data: Vec<u8>) -> Record {
+        let dot = Dot { actor: Actor { host: HostId([1; 16]), generation: Generation(5) }, counter: 7 };
+        let value = Value { written: Micros(1_700_000_000_000_000), expires: None, data: Some(data.into()) };
+        Record::Siblings(SiblingSet::detached(&Context::new(), dot, value))
+    }
+
+    fn envelope(request: Request) -> Envelope {
+        let fence = Fence { newest: LayoutStamp { version: 300, digest: u64::MAX }, read: 299 };
+        Envelope { from: HostId([9; 16]), fence, request }
+    }
+
+    fn merge(key: &str, data: Vec<u8>) -> Envelope {
+        envelope(Request::Merge(MergeRequest {
+            table: TableId(u64::MAX),
+            token: Token(u64::MAX),
+            key: Key::new(key.to_owned()).unwrap(),
+            record: record(data),
+            durability: Durability::Synced,
+            reason: MergeReason::Write,
+        }))
+    }
+
+    #[test]
+    fn requests_and_answers_read_back() {
+        let key = Key::new("k").unwrap();
+        let mut context = Context::new();
+        context.advance(Actor { host: HostId([1; 16]), generation: Generation(5) }, 9);
+        let requests = [
+            Request::Coordinate(CoordinateRequest {
+                table: TableId(1),
+                key: key.clone(),
+                value: Some(Bytes::from_static(b"v")),
+                expires: Some(Micros(4)),
+                context: Some(context.clone()),
+                request_id: Some([8; 16]),
+                consistency: Consistency::EachQuorum,
+                durability: Durability::Buffered,
+            }),
+            Request::Read(ReadRequest { table: TableId(1), token: Token(2), key: key.clone(), digest: true }),
+            Request::Scan(ScanReplicaRequest {
+                table: TableId(1),
+                range: TokenRange::ALL,
+                after: Some((Token(2), key.clone())),
+                limit: 10,
+                bytes: 20,
+            }),
+            Request::Repair(RepairRequest::Tables { layout: 4 }),
+        ];
+        for request in requests {
+            let envelope = envelope(request);
+            assert_eq!(Envelope::decode(&envelope.encode()).unwrap(), envelope);
+        }
+        let entry = Entry { token: Token(2), key, record: record(vec![1]) };
+        let answers = [
+            Response::Coordinated(Ok(context)),
+            Response::Coordinated(Err(Box::new(ClusterError::new(dunlin_types::ErrorCode::Stale, "m")))),
+            Response::Merged,
+            Response::Record(None),
+            Response::Record(Some(record(vec![3; 300]))),
+            Response::Digest(Some([4; 16])),
+            Response::Entries { entries: vec![entry], truncated: true },
+            Response::Refused(Refusal::StaleLayout(LayoutStamp { version: 4, digest: 5 })),
+        ];
+        for answer in answers {
+            assert_eq!(Response::decode(&answer.encode()).unwrap(), answer);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn values_travel_as_whole_slices(data in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let length = data.len();
+            let envelope = merge("key", data);
+            let bytes = envelope.encode();
+            prop_assert!(bytes.len() <= length + 160, "{} for {length}", bytes.len());
+            prop_assert_eq!(Envelope::decode(&bytes).unwrap(), envelope);
+        }
+
+        #[test]
+        fn hostile_bytes_are_harmless(data: Vec<u8>, at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+            let good = merge("key", data.clone()).encode();
+            let mut bad = good.to_vec();
+            let place = at.index(bad.len());
+            bad[place] = byte;
+            let _ = Envelope::decode(&bad.into());
+            prop_assert!(Envelope::decode(&good.slice(..cut.index(good.len()))).is_err());
+            let _ = Envelope::decode(&data.clone().into());
+            let _ = Response::decode(&data.into());
+        }
+    }
+}

@@ -155,6 +155,7 @@ impl Coordinator {
     fn update_error(&self, error: StoreError, level: Consistency) -> CoordinateError {
         match error {
             StoreError::Refused(mut error) => {
+                self.core.runtime.event("too_many_siblings", 0, 0);
                 error.consistency = Some(level);
                 CoordinateError::Failed(error)
             }

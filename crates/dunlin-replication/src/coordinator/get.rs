@@ -65,12 +65,28 @@ impl Coordinator {
             let table = self.table_view(&view, &request.table)?;
             let mut reading = self.start(Arc::clone(&view), &table, &request, deadline)?;
             let result = reading.run(request.after.as_ref()).await;
+            let overtaken = self.core.views.peek().fence.newest != view.fence.newest;
+            if result.is_ok()
+                && is_strong(request.consistency)
+                && overtaken
+                && !self.core.left(deadline).is_zero()
+            {
+                // The answer may rest on layouts that this node has acknowledged to be incomplete since.
+                self.core.runtime.event("read_overtaken", view.fence.newest.version, reading.token.0);
+                view = self.core.views.load();
+                continue;
+            }
             let failed = matches!(&result, Err(error) if error.code != ErrorCode::Stale);
             let left = self.core.left(deadline);
             if !failed || left.is_zero() || !(reading.behind || reading.newer.is_some()) {
                 return result;
             }
             count(&self.core.stats.stale_layouts);
+            self.core.runtime.event(
+                "read_refused_for_layout",
+                view.fence.newest.version,
+                u64::from(reading.behind),
+            );
             let Some((peer, stamp)) = reading.newer else {
                 self.core.runtime.sleep(left.min(CATCH_UP)).await;
                 view = self.core.views.load();
@@ -235,6 +251,7 @@ impl Reading {
                     timer = self.core.runtime.sleep(left);
                     if self.may_speculate() && self.ask_another() {
                         count(&self.core.stats.speculative_reads);
+                        self.core.runtime.event("speculative_read", self.token.0, 0);
                     }
                 }
             }
@@ -382,6 +399,7 @@ impl Reading {
     /// Replicas differ: merges, writes back, and answers when the level's readers will see it again.
     async fn settle(&mut self) -> Result<Option<Record>, Box<ClusterError>> {
         count(&self.core.stats.read_repairs);
+        self.core.runtime.event("read_repair", self.token.0, self.tracker.tally().done().count_ones().into());
         let mut merged = self.tracker.merged();
         if self.core.planted(PlantedBug::RepairDropsValue)
             && let (Some(merged), Some(first)) = (&mut merged, self.tracker.first())

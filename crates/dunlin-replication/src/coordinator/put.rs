@@ -121,6 +121,7 @@ impl Coordinator {
             let attempt = self.attempt(&view, &table, &request, deadline).await;
             if !matches!(attempt, Attempt::Done(_)) {
                 count(&self.core.stats.stale_layouts);
+                self.core.runtime.event("write_refused_for_layout", view.fence.newest.version, 0);
             }
             let (peer, stamp) = match attempt {
                 Attempt::Done(result) => return result,
@@ -242,6 +243,7 @@ impl Coordinator {
             return Err(CallError::NotSent(ReplicaOutcome::Unreachable));
         };
         count(&self.core.stats.forwarded_writes);
+        self.core.runtime.event("write_forwarded", host.short(), 0);
         let body = Envelope {
             from: self.core.me(),
             fence: view.fence,

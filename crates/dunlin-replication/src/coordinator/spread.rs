@@ -174,6 +174,7 @@ impl Spread {
         timer: &mut BoxFuture<'static, ()>,
     ) -> Option<Arc<View>> {
         count(&self.core.stats.stale_layouts);
+        self.core.runtime.event("write_overtaken_by_layout", old.fence.newest.version, self.token.0);
         if let Some((peer, stamp)) = known_by {
             self.core.views.report(peer, stamp);
         }

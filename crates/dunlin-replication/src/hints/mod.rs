@@ -176,9 +176,16 @@ impl Hints {
     ) -> bool {
         let mut kept = false;
         for &target in targets {
-            kept |= self.add(target, table, token, key, record) && self.write_target(target, true);
+            let lost = self.lost(target);
+            let written = self.add(target, table, token, key, record) && self.write_target(target, true);
+            // Another task may have taken the hint along in a write of its own that failed.
+            kept |= written && self.lost(target) == lost;
         }
         kept
+    }
+
+    fn lost(&self, target: HostId) -> u64 {
+        self.targets.lock().get(&target).map_or(0, |t| t.dropped.disk)
     }
 
     fn admits(&self, target: &mut Target, total: u64, now: Micros) -> bool {
@@ -219,10 +226,13 @@ impl Hints {
     /// Whether the pending hints of a target are in its file (and durable). On an error they are dropped.
     fn write_target(&self, host: HostId, sync: bool) -> bool {
         let _writing = self.writing.lock();
-        let Some((mut open, pending)) = self.targets.lock().get_mut(&host).map(Target::take_pending) else {
-            return true;
-        };
-        let written = target::append(&*self.fs, host, &mut open, &pending, sync);
+        let taken = self.targets.lock().get_mut(&host).map(|target| {
+            let closed = if sync { target.take_unsynced() } else { Vec::new() };
+            (target.take_pending(), closed)
+        });
+        let Some(((mut open, pending), closed)) = taken else { return true };
+        let synced = closed.iter().try_for_each(|file| file.sync());
+        let written = synced.and_then(|()| target::append(&*self.fs, host, &mut open, &pending, sync));
         let mut targets = self.targets.lock();
         let Some(target) = targets.get_mut(&host) else { return written.is_ok() };
         match written {

@@ -145,6 +145,26 @@ mod tests {
         bytes
     }
 
+    #[test]
+    fn the_format_stays() {
+        let mut bytes = header(HostId([1; 16])).to_vec();
+        put_hint(
+            &mut bytes,
+            Micros(300),
+            TableId(3),
+            Token(9),
+            &Key::new("k").unwrap(),
+            &record(b"v".to_vec()),
+        );
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, GOLDEN);
+    }
+
+    const GOLDEN: &str = concat!(
+        "444e4c484e54303101010101010101010101010101010101598295122900000056b88479ac0203000000000000000900000000000000",
+        "016b020707070707070707070707070707070701050176",
+    );
+
     proptest! {
         #[test]
         fn reads_back_what_was_written_up_to_any_cut(values: Vec<Vec<u8>>, cut: prop::sample::Index) {

@@ -25,6 +25,8 @@ pub(super) struct Open {
     number: u64,
     length: u64,
     file: Option<Arc<dyn File>>,
+    /// Something in it is not synced.
+    dirty: bool,
 }
 
 /// Encoded hints that are in no file yet.
@@ -39,6 +41,8 @@ pub(super) struct Pending {
 pub(super) struct Target {
     segments: VecDeque<Segment>,
     open: Option<Open>,
+    /// Closed segments that are not synced.
+    unsynced: Vec<Arc<dyn File>>,
     pub pending: Vec<u8>,
     pending_count: u64,
     pending_oldest: Micros,
@@ -118,7 +122,7 @@ impl Target {
         }
         let open = self.open.take().unwrap_or_else(|| {
             self.next_number += 1;
-            Open { number: self.next_number - 1, length: 0, file: None }
+            Open { number: self.next_number - 1, length: 0, file: None, dirty: false }
         });
         (open, pending)
     }
@@ -144,7 +148,20 @@ impl Target {
         }
         if open.length < segment_bytes && open.file.is_some() {
             self.open = Some(open);
+        } else {
+            self.close(open);
         }
+    }
+
+    fn close(&mut self, open: Open) {
+        if open.dirty {
+            self.unsynced.extend(open.file);
+        }
+    }
+
+    /// Closed segments that a sync of everything has to reach too.
+    pub(super) fn take_unsynced(&mut self) -> Vec<Arc<dyn File>> {
+        std::mem::take(&mut self.unsynced)
     }
 
     /// A write failed: its hints are lost, and the segment is left as it is.
@@ -158,8 +175,8 @@ impl Target {
     /// The oldest segment, closed for appending, with how many of its hints were delivered already.
     pub(super) fn first_segment(&mut self) -> Option<(u64, u64)> {
         let (number, done) = self.segments.front().map(|s| (s.number, s.done))?;
-        if self.open.as_ref().is_some_and(|open| open.number == number) {
-            self.open = None;
+        if let Some(open) = self.open.take_if(|open| open.number == number) {
+            self.close(open);
         }
         Some((number, done))
     }
@@ -188,6 +205,7 @@ impl Target {
             remove_file(fs, host, segment.number);
         }
         self.open = None;
+        self.unsynced.clear();
         self.pending.clear();
         self.pending_count = 0;
         self.count = 0;
@@ -227,7 +245,12 @@ pub(super) fn append(
     };
     file.write_at(open.length, &pending.bytes)?;
     open.length += pending.bytes.len() as u64;
-    if sync { file.sync() } else { Ok(()) }
+    open.dirty |= !pending.bytes.is_empty();
+    if sync {
+        file.sync()?;
+        open.dirty = false;
+    }
+    Ok(())
 }
 
 /// The hints of a segment, up to damage.

@@ -83,6 +83,32 @@ fn hints_survive_a_restart_and_a_crash_after_sync() {
 }
 
 #[test]
+fn a_crash_takes_no_synced_hint_and_leaves_no_nonsense() {
+    let cluster = Cluster::new(3, 3);
+    let runtime = Arc::clone(&cluster.nodes[0].core.runtime);
+    let record = cluster.sim.run(async {
+        cluster.put(0, cluster.write(&key("k"), "v", Consistency::All)).await.unwrap();
+        cluster.nodes[0].store.peek(&key("k")).unwrap()
+    });
+    let token = cluster.layout.token(&key("k"));
+    for seed in 0..50 {
+        let fs = Arc::new(MemFs::new());
+        let config = HintConfig { segment_bytes: 400, ..HintConfig::default() };
+        let hints = Hints::open(fs.clone(), Arc::clone(&runtime), config.clone()).unwrap();
+        let add = || assert!(hints.add(host(1), cluster.siblings.id, token, &key("k"), &record));
+        (0..20).for_each(|_| add());
+        hints.flush(true);
+        for _ in 0..10 {
+            add();
+            hints.flush(false);
+        }
+        fs.crash(seed);
+        let found = Hints::open(fs, Arc::clone(&runtime), config).unwrap().count();
+        assert!((20..=30).contains(&found), "seed {seed}: {found} hints");
+    }
+}
+
+#[test]
 fn the_window_and_the_byte_bound_hold() {
     let cluster = Cluster::new(3, 3);
     let runtime = Arc::clone(&cluster.nodes[0].core.runtime);
