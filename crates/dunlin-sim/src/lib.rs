@@ -5,5 +5,6 @@
 //! checkers that judge it ([`oracle`]). It is a test instrument; nothing of a node depends on it.
 
 pub mod executor;
+pub mod network;
 pub mod random;
 pub mod runtime;
