@@ -90,6 +90,9 @@ pub enum Verb {
     Removenode {
         /// Its host id
         host_id: String,
+        /// Also when no majority of the members remains: you vouch that those removed never come back
+        #[arg(long)]
+        force: bool,
     },
     /// Give up a staged change of membership
     Abort {
@@ -144,5 +147,7 @@ mod tests {
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["nodetool", "status", "--format", "json", "--port", "1"]);
         assert_eq!((cli.format, cli.port, cli.verb.name()), (Format::Json, 1, "status"));
+        let cli = Cli::parse_from(["nodetool", "removenode", "h", "--force"]);
+        assert!(matches!(cli.verb, Verb::Removenode { force: true, .. }));
     }
 }

@@ -78,8 +78,12 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
             repair(&mut admin, scope(keyspace.as_deref(), table.as_deref()), json).await?
         }
         Verb::Drain | Verb::Decommission => admin.post(&format!("/api/v1/{}", cli.verb.name())).await?,
-        Verb::Removenode { host_id } | Verb::Abort { host_id } => {
-            admin.post(&format!("/api/v1/{}?host={}", cli.verb.name(), http::escape(host_id))).await?
+        Verb::Removenode { host_id, force } => {
+            let force = if *force { "&force=true" } else { "" };
+            admin.post(&format!("/api/v1/removenode?host={}{force}", http::escape(host_id))).await?
+        }
+        Verb::Abort { host_id } => {
+            admin.post(&format!("/api/v1/abort?host={}", http::escape(host_id))).await?
         }
     };
     Ok(if json { format!("{answer:#}\n") } else { render::text(&cli.verb, &answer) })

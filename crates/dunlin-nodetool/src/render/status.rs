@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 fn letters(node: &Value) -> String {
     let up = if node["up"] == true { 'U' } else { 'D' };
     let state = match node["state"].as_str().unwrap_or("").to_ascii_lowercase().as_str() {
-        "leaving" => 'L',
-        "joining" => 'J',
+        "leaving" | "left" => 'L',
+        "joining" | "waiting" => 'J',
         "normal" => 'N',
         _ => '?',
     };
