@@ -1,14 +1,18 @@
 //! Calls of other nodes, by lane: membership or replication.
 
 use crate::membership::Membership;
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use dunlin_replication::message::{Refusal, Response};
 use dunlin_replication::replica::Replica;
 use dunlin_transport::{Handler, Incoming, Lane};
 use dunlin_types::runtime::BoxFuture;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
+
+/// When a caller that met a full queue may come again.
+const RETRY_AFTER_MS: u32 = 50;
 
 /// Counters, for metrics.
 #[derive(Debug, Default)]
@@ -23,12 +27,16 @@ pub struct HandlerStats {
     pub overloaded: AtomicU64,
 }
 
-/// Answers the calls of other nodes.
-pub struct NodeHandler {
+struct Parts {
     membership: Arc<Membership>,
     replica: Replica,
+}
+
+/// Answers the calls of other nodes until it is stopped.
+pub struct NodeHandler {
+    /// Emptied at the stop, which also lets go of the node: the transport keeps its handler for ever.
+    parts: ArcSwapOption<Parts>,
     places: Semaphore,
-    stopped: AtomicBool,
     /// Counters.
     pub stats: HandlerStats,
 }
@@ -37,17 +45,15 @@ impl NodeHandler {
     /// At most `requests_max` requests are worked on at a time; gossip is never refused.
     pub fn new(membership: Arc<Membership>, replica: Replica, requests_max: usize) -> NodeHandler {
         NodeHandler {
-            membership,
-            replica,
+            parts: ArcSwapOption::from_pointee(Parts { membership, replica }),
             places: Semaphore::new(requests_max),
-            stopped: AtomicBool::new(false),
             stats: HandlerStats::default(),
         }
     }
 
-    /// Refuses requests from now on: the store is about to close.
+    /// Refuses everything from now on.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
+        self.parts.store(None);
     }
 }
 
@@ -59,19 +65,18 @@ impl Handler for NodeHandler {
             Lane::Bulk => &self.stats.bulk,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let Some(parts) = self.parts.load_full() else {
+            return Box::pin(std::future::ready(Response::Refused(Refusal::NotReady).encode()));
+        };
         if incoming.lane == Lane::Gossip {
-            let answer = self.membership.handle(&incoming);
-            return Box::pin(std::future::ready(answer));
+            return Box::pin(std::future::ready(parts.membership.handle(&incoming)));
         }
         Box::pin(async move {
-            if self.stopped.load(Ordering::Acquire) {
-                return Response::Refused(Refusal::NotReady).encode();
-            }
             let Ok(_place) = self.places.try_acquire() else {
                 self.stats.overloaded.fetch_add(1, Ordering::Relaxed);
-                return Response::Refused(Refusal::Overloaded { retry_after_ms: 50 }).encode();
+                return Response::Refused(Refusal::Overloaded { retry_after_ms: RETRY_AFTER_MS }).encode();
             };
-            self.replica.serve(incoming).await
+            parts.replica.serve(incoming).await
         })
     }
 }

@@ -96,7 +96,7 @@ pub struct Identity {
     dots: u64,
     first_start: bool,
     file: Mutex<NodeFile>,
-    _lock: Box<dyn LockGuard>,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
 impl Identity {
@@ -143,7 +143,7 @@ impl Identity {
             dots,
             first_start,
             file: Mutex::new(file),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -187,8 +187,13 @@ impl Identity {
         Ok(())
     }
 
-    /// Marks a stop in order: the next start goes on in this incarnation after `dots`. Call it last, when
-    /// every write is durable and no more can come.
+    /// Lets go of the directory: another process may use it.
+    pub fn release(&self) {
+        self.lock.lock().take();
+    }
+
+    /// Marks a stop in order: the next start goes on in this incarnation after `dots`. Call it when every
+    /// write is durable and no more can come; then [`Identity::release`].
     pub fn stopped_cleanly(&self, dots: u64) -> Result<(), IdentityError> {
         let mut file = self.file.lock();
         file.clean = true;

@@ -103,10 +103,7 @@ impl LocalStore for InlineStore {
 
     fn close(&self) -> BoxFuture<'static, Result<(), StoreError>> {
         self.tasks.iter().for_each(|task| task.abort());
-        let last = self.shared().engine.commit();
-        let shared = self.shared();
-        shared.waiters.complete(shared.engine.durable(), shared.engine.written());
-        ready(last.map(drop).map_err(store_error))
+        ready(self.shared().finish())
     }
 
     fn waiting(&self) -> usize {

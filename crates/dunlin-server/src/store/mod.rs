@@ -46,11 +46,31 @@ struct Shared {
     waiters: Waiters,
     /// Fuller than clients may make it.
     disk_full: AtomicBool,
+    /// No more writes: the node is about to end.
+    closed: AtomicBool,
 }
 
 impl Shared {
     fn new(engine: Arc<Engine>) -> Shared {
-        Shared { engine, waiters: Waiters::default(), disk_full: AtomicBool::new(false) }
+        Shared { engine, waiters: Waiters::default(), disk_full: AtomicBool::new(false), closed: AtomicBool::new(false) }
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(StoreError::ReadOnly("this node is stopping".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes no more writes and makes those taken durable.
+    fn finish(&self) -> Result<(), StoreError> {
+        self.closed.store(true, Ordering::Release);
+        let last = self.engine.commit().map(drop).map_err(store_error);
+        match &last {
+            Ok(()) => self.waiters.complete(self.engine.durable(), self.engine.written()),
+            Err(error) => self.waiters.fail(error),
+        }
+        last
     }
 
     /// Ends when the position is durable, or with the system, as asked. `wake` rouses the committer.
@@ -98,6 +118,9 @@ impl Shared {
         durability: Durability,
         wake: impl Fn(),
     ) -> BoxFuture<'static, Result<(), StoreError>> {
+        if let Err(error) = self.check_open() {
+            return ready(Err(error));
+        }
         let goal = Goal::from(durability);
         match self.engine.merge(table, token, key, record, goal == Goal::Durable) {
             Ok(position) => self.wait(position, goal, wake),
@@ -114,6 +137,7 @@ impl Shared {
         durability: Durability,
         wake: impl Fn(),
     ) -> Result<Updated, StoreError> {
+        self.check_open()?;
         if self.disk_full.load(Ordering::Relaxed) {
             return Err(StoreError::DiskFull("the disk is 95 % full: client writes stop, everything else goes on".into()));
         }

@@ -194,6 +194,7 @@ impl LocalStore for ThreadedStore {
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.shared().closed.store(true, Ordering::Release);
         self.workers.stop();
         let threads: Vec<JoinHandle<()>> = self.threads.lock().drain(..).collect();
         for thread in threads {
@@ -201,10 +202,7 @@ impl LocalStore for ThreadedStore {
                 return ready(Err(StoreError::ReadOnly("a thread of the store panicked".into())));
             }
         }
-        let last = self.shared().engine.commit();
-        let engine = self.shared();
-        engine.waiters.complete(engine.engine.durable(), engine.engine.written());
-        ready(last.map(drop).map_err(store_error))
+        ready(self.shared().finish())
     }
 
     fn waiting(&self) -> usize {

@@ -1,0 +1,91 @@
+//! The configuration in the words of the parts.
+
+use crate::client::ClientSettings;
+use crate::config::{Config, ConfigError};
+use crate::node::StoreMode;
+use dunlin_replication::core::ReplicationConfig;
+use dunlin_replication::hints::HintConfig;
+use dunlin_replication::repair::RepairConfig;
+use dunlin_ring::Member;
+use dunlin_storage::EngineOptions;
+use dunlin_types::HostId;
+use dunlin_types::runtime::{PlantedBug, Runtime};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Sizes of the engine; small ones inline, so that simulation meets every border.
+pub(crate) fn engine(config: &Config, mode: StoreMode, runtime: &dyn Runtime) -> EngineOptions {
+    let planted = [PlantedBug::LogUnchecked, PlantedBug::VisibleBeforeSync];
+    let planted = planted.into_iter().find(|bug| runtime.planted(*bug));
+    match mode {
+        StoreMode::Inline => EngineOptions { planted, ..EngineOptions::small() },
+        StoreMode::Threads => EngineOptions {
+            log_segment_bytes: config.storage.log_segment_size.0,
+            log_bytes_max: config.storage.log_size_max.0,
+            memtable_bytes: config.storage.memtable_size.0,
+            memtables_bytes_max: config.storage.memtables_size_max.0,
+            block_cache_bytes: config.storage.block_cache_size.0,
+            planted,
+            ..EngineOptions::default()
+        },
+    }
+}
+
+pub(crate) fn hints(config: &Config) -> HintConfig {
+    HintConfig {
+        window: Duration::from_secs(config.replication.hints_window_s),
+        target_bytes_max: config.replication.hints_target_size_max.0,
+        rate_bytes: config.replication.hints_rate.0,
+        ..HintConfig::default()
+    }
+}
+
+pub(crate) fn replication(config: &Config) -> ReplicationConfig {
+    ReplicationConfig {
+        speculative_after: Duration::from_millis(config.replication.speculative_after_ms),
+        repair: RepairConfig { interval: Duration::from_secs(config.repair.interval_s), ..RepairConfig::default() },
+        ..ReplicationConfig::default()
+    }
+}
+
+pub(crate) fn clients(config: &Config) -> ClientSettings {
+    ClientSettings {
+        read_timeout: Duration::from_millis(config.replication.read_timeout_ms),
+        write_timeout: Duration::from_millis(config.replication.write_timeout_ms),
+        connections: config.limits.connections,
+        statement_bytes: config.limits.statement_size_max.to_usize(),
+        pipeline: config.limits.pipeline,
+        ..ClientSettings::default()
+    }
+}
+
+/// This node as a member.
+pub(crate) fn member(config: &Config, host: HostId, internode: SocketAddr) -> Result<Member, ConfigError> {
+    let client = match config.client.advertise.as_str() {
+        "" => reachable(literal("client.address", &config.client.address)?, internode),
+        advertised => literal("client.advertise", advertised)?,
+    };
+    Ok(Member {
+        host,
+        name: config.node.name.clone(),
+        rack: config.node.rack.clone(),
+        data_center: config.node.data_center.clone(),
+        weight: config.node.weight,
+        internode,
+        client,
+        admin: reachable(literal("admin.address", &config.admin.address)?, internode),
+    })
+}
+
+/// An address that listens everywhere is reached where other nodes reach this one.
+fn reachable(listen: SocketAddr, internode: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() { SocketAddr::new(internode.ip(), listen.port()) } else { listen }
+}
+
+pub(crate) fn seeds(config: &Config) -> Result<Vec<SocketAddr>, ConfigError> {
+    config.cluster.seeds.iter().map(|seed| literal("cluster.seeds", seed)).collect()
+}
+
+fn literal(key: &'static str, address: &str) -> Result<SocketAddr, ConfigError> {
+    address.parse().map_err(|_| ConfigError::Invalid { key, message: format!("{address:?} is not a literal address") })
+}
