@@ -4,7 +4,9 @@
 //! forget ([`disk`]), nodes that crash, pause, drift and come back, clients that keep a history, and
 //! checkers that judge it ([`oracle`]). It is a test instrument; nothing of a node depends on it.
 
+pub mod disk;
 pub mod executor;
 pub mod network;
+pub mod oracle;
 pub mod random;
 pub mod runtime;

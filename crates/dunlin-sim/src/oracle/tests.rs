@@ -1,0 +1,256 @@
+//! Histories made by hand: one that is right, and one for each way of being wrong.
+
+use super::*;
+use Consistency::{All, One, Quorum};
+use dunlin_types::Consistency;
+
+/// Builds a history of one key under replication factor 3. Times are small numbers.
+#[derive(Default)]
+struct Story {
+    history: History,
+    now: u64,
+}
+
+impl Story {
+    fn tick(&mut self) -> u64 {
+        self.now += 10;
+        self.now
+    }
+
+    fn put(&mut self, level: Consistency, basis: Basis, outcome: fn(u64) -> Outcome) -> WriteId {
+        self.write(level, basis, outcome, false)
+    }
+
+    fn write(
+        &mut self,
+        level: Consistency,
+        basis: Basis,
+        outcome: fn(u64) -> Outcome,
+        is_delete: bool,
+    ) -> WriteId {
+        let (invoked, completed) = (self.tick(), self.tick());
+        let outcome = outcome(completed);
+        self.history.invoke(Write { key: 0, is_delete, basis, level, invoked, outcome })
+    }
+
+    fn read(&mut self, level: Consistency, shown: &[WriteId]) -> Seen {
+        let (invoked, completed) = (self.tick(), self.tick());
+        let values = shown.iter().map(|id| value_of(*id)).collect();
+        self.history.reads.push(Read { key: 0, level, invoked, completed, values, after: None });
+        Seen { shown: shown.to_vec(), at: completed }
+    }
+
+    fn check(&self, mode: TableMode, end: Option<&[WriteId]>) -> Vec<Rule> {
+        let end: Option<Final> =
+            end.map(|ids| Final::from([(0, ids.iter().map(|id| value_of(*id)).collect())]));
+        let (violations, _) = check(&self.history, mode, 3, end.as_ref());
+        violations.into_iter().map(|violation| violation.rule).collect()
+    }
+
+    fn siblings(&self, end: Option<&[WriteId]>) -> Vec<Rule> {
+        self.check(TableMode::Siblings, end)
+    }
+}
+
+use Outcome::Acknowledged as acked;
+
+fn maybe(_: u64) -> Outcome {
+    Outcome::Unknown
+}
+
+fn refused(_: u64) -> Outcome {
+    Outcome::NotApplied
+}
+
+fn nothing() -> Basis {
+    Basis::Context(Seen::default())
+}
+
+#[test]
+fn a_right_history_has_no_violation() {
+    let mut story = Story::default();
+    let a = story.put(Quorum, nothing(), acked);
+    let b = story.put(One, nothing(), acked);
+    let seen = story.read(Quorum, &[a, b]);
+    let c = story.put(Quorum, Basis::Context(seen), acked);
+    story.put(Quorum, nothing(), refused);
+    let seen = story.read(Quorum, &[c]);
+    let d = story.write(Quorum, Basis::Context(seen), acked, true);
+    story.read(Quorum, &[]);
+    let e = story.put(Quorum, Basis::Upsert, acked);
+    story.read(Quorum, &[e]);
+    assert_eq!(d, 4);
+    assert_eq!(story.siblings(Some(&[e])), []);
+}
+
+#[test]
+fn rule_1_a_lost_write() {
+    let mut story = Story::default();
+    let a = story.put(One, nothing(), acked);
+    let b = story.put(Quorum, nothing(), acked);
+    assert_eq!(story.siblings(Some(&[a, b])), []);
+    assert_eq!(story.siblings(Some(&[b])), [Rule::AcknowledgedWriteLost]);
+    assert_eq!(story.siblings(Some(&[])), [Rule::AcknowledgedWriteLost]);
+    assert_eq!(story.siblings(None), [], "without an end nothing is lost yet");
+}
+
+#[test]
+fn rule_1_an_unknown_write_may_go_either_way() {
+    let mut story = Story::default();
+    let a = story.put(Quorum, nothing(), maybe);
+    assert_eq!(story.siblings(Some(&[a])), []);
+    assert_eq!(story.siblings(Some(&[])), []);
+}
+
+#[test]
+fn rule_1_what_excuses_a_loss() {
+    // A delete over it, even an unknown one; an upsert after or beside it; not an upsert before it.
+    for (outcome, lost) in [(acked as fn(u64) -> Outcome, false), (maybe, false), (refused, true)] {
+        let mut story = Story::default();
+        let a = story.put(Quorum, nothing(), acked);
+        let seen = story.read(Quorum, &[a]);
+        story.write(Quorum, Basis::Context(seen), outcome, true);
+        assert_eq!(story.siblings(Some(&[])).is_empty(), !lost);
+    }
+    let mut story = Story::default();
+    let a = story.put(Quorum, Basis::Upsert, acked);
+    let b = story.put(Quorum, Basis::Upsert, acked);
+    assert_eq!(story.siblings(Some(&[b])), []);
+    assert_eq!(story.siblings(Some(&[a])), [Rule::AcknowledgedWriteLost]);
+}
+
+#[test]
+fn rule_1_a_write_over_an_older_state_excuses_nothing_newer() {
+    let mut story = Story::default();
+    let a = story.put(Quorum, nothing(), acked);
+    let seen = story.read(Quorum, &[a]);
+    let b = story.put(Quorum, Basis::Context(seen.clone()), acked);
+    let c = story.put(Quorum, Basis::Context(seen), acked);
+    assert_eq!(story.siblings(Some(&[b, c])), []);
+    assert_eq!(story.siblings(Some(&[c])), [Rule::AcknowledgedWriteLost]);
+}
+
+#[test]
+fn rule_2_values_from_nowhere() {
+    let mut story = Story::default();
+    let a = story.put(Quorum, nothing(), refused);
+    story.read(One, &[a]);
+    assert_eq!(story.siblings(None), [Rule::FromNowhere]);
+
+    let mut story = Story::default();
+    story.read(One, &[0]);
+    story.put(Quorum, nothing(), acked);
+    assert_eq!(story.siblings(None), [Rule::FromNowhere], "read before it was written");
+
+    let mut story = Story::default();
+    story.put(Quorum, nothing(), acked);
+    story.history.reads.push(Read {
+        key: 1,
+        level: One,
+        invoked: 50,
+        completed: 60,
+        values: vec![value_of(0)],
+        after: None,
+    });
+    assert_eq!(story.siblings(None), [Rule::FromNowhere], "of another key");
+
+    let mut story = Story::default();
+    story.history.reads.push(Read {
+        key: 0,
+        level: One,
+        invoked: 1,
+        completed: 2,
+        values: vec!["garbage".to_owned()],
+        after: None,
+    });
+    assert_eq!(story.siblings(None), [Rule::FromNowhere]);
+}
+
+#[test]
+fn rule_4_false_siblings() {
+    let mut story = Story::default();
+    let a = story.put(One, nothing(), acked);
+    let seen = story.read(One, &[a]);
+    let b = story.put(One, Basis::Context(seen), acked);
+    story.read(One, &[a, b]);
+    assert_eq!(story.siblings(None), [Rule::FalseSiblings]);
+}
+
+#[test]
+fn rule_5_quorum_visibility() {
+    for (write, read, visible) in [
+        (Quorum, Quorum, true),
+        (All, One, true),
+        (One, All, true),
+        (One, Quorum, false),
+        (Quorum, One, false),
+    ] {
+        let mut story = Story::default();
+        story.put(write, nothing(), acked);
+        story.read(read, &[]);
+        let expected: &[Rule] = if visible { &[Rule::QuorumVisibility] } else { &[] };
+        assert_eq!(story.siblings(None), expected, "{write} then {read}");
+    }
+}
+
+#[test]
+fn rule_5_only_what_was_acknowledged_before_the_read_began() {
+    let mut story = Story::default();
+    let a = story.put(Quorum, nothing(), acked);
+    story.history.reads.push(Read {
+        key: 0,
+        level: Quorum,
+        invoked: story.history.writes[a].invoked + 1,
+        completed: 1000,
+        values: vec![],
+        after: None,
+    });
+    assert_eq!(story.siblings(None), []);
+}
+
+#[test]
+fn rule_6_monotonic_reads() {
+    let mut story = Story::default();
+    let a = story.put(One, nothing(), maybe);
+    story.read(One, &[a]);
+    story.read(Quorum, &[]);
+    assert_eq!(story.siblings(None), [], "a read at ONE binds nobody");
+    story.read(Quorum, &[a]);
+    story.read(Quorum, &[]);
+    assert_eq!(story.siblings(None), [Rule::MonotonicReads]);
+}
+
+#[test]
+fn rule_7_session_guarantee() {
+    let mut story = Story::default();
+    let a = story.put(One, nothing(), acked);
+    story.read(One, &[]);
+    story.history.reads[0].after = Some(Seen { shown: vec![a], at: 20 });
+    assert_eq!(story.siblings(None), [Rule::SessionGuarantee]);
+}
+
+#[test]
+fn rule_8_resurrection() {
+    let mut story = Story::default();
+    let a = story.put(Quorum, nothing(), acked);
+    let seen = story.read(Quorum, &[a]);
+    story.write(Quorum, Basis::Context(seen), acked, true);
+    story.read(Quorum, &[]);
+    story.read(One, &[a]);
+    assert_eq!(story.siblings(Some(&[])), [], "a read at ONE may be stale");
+    story.read(Quorum, &[a]);
+    assert_eq!(story.siblings(Some(&[])), [Rule::Resurrection]);
+    assert_eq!(story.siblings(Some(&[a])), [Rule::Resurrection, Rule::Resurrection]);
+}
+
+#[test]
+fn rule_13_the_largest_timestamp_wins() {
+    let mut story = Story::default();
+    let a = story.put(Quorum, Basis::Timestamp(5), acked);
+    let b = story.put(Quorum, Basis::Timestamp(9), acked);
+    let c = story.put(Quorum, Basis::Timestamp(7), acked);
+    let lww = |end: &[WriteId]| story.check(TableMode::LastWriteWins, Some(end));
+    assert_eq!(lww(&[b]), []);
+    assert_eq!(lww(&[c]), [Rule::AcknowledgedWriteLost, Rule::Resurrection]);
+    assert!(lww(&[a, b]).contains(&Rule::SeveralWinners));
+}
