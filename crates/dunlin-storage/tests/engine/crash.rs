@@ -69,7 +69,7 @@ fn everywhere(seed: u64, power: bool) {
 
 #[test]
 fn power_goes_at_every_operation() {
-    (0..3).for_each(|seed| everywhere(seed, true));
+    (0..5).for_each(|seed| everywhere(seed, true));
 }
 
 #[test]

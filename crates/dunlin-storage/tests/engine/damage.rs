@@ -2,9 +2,10 @@
 //! and never a silent gap.
 
 use crate::crash::workload;
-use crate::support::{Driver, Rows, tiny, try_all};
+use crate::support::{Driver, Rows, TABLES, key, latest, tiny, try_all};
 use dunlin_storage::fs::{Fs, MemFs};
 use dunlin_storage::{Engine, EngineError, OpenError};
+use dunlin_types::{Micros, Value};
 use std::sync::Arc;
 
 /// A data directory with all kinds of files, and its rows.
@@ -129,6 +130,36 @@ fn cut_files_are_noticed() {
                 .set_length(length)
                 .expect("cut");
             assert!(check(&copy, &path, length, &rows), "{path} cut to {length}");
+        }
+    }
+}
+
+/// The last commit, with no frame behind it yet, cannot be told from a torn one; the mark that maintenance
+/// writes when nothing else is due changes that.
+#[test]
+fn marks_protect_the_last_commit() {
+    for marked in [false, true] {
+        let mut driver = Driver::new(12, tiny());
+        driver.start().expect("open");
+        let (token, key) = key(1);
+        let value = Value { written: Micros(1), expires: None, data: Some("value".into()) };
+        driver.engine().merge(TABLES[0], token, &key, &latest(value), true).expect("write");
+        driver.engine().commit().expect("commit");
+        if marked {
+            while driver.engine().maintenance().expect("maintenance") {}
+            assert!(!driver.engine().maintenance().expect("maintenance"), "one mark is enough");
+        }
+        let log = "log/0000000000000001.log";
+        let length = driver.fs.files().iter().find(|(path, _)| path == log).expect("a segment").1;
+        assert_eq!(length, if marked { 1_536 } else { 1_024 });
+        driver.stop(None);
+        assert!(driver.fs.flip_bit(log, 512 + 80, 3));
+        match open(&driver.fs) {
+            Ok(engine) => assert!(!marked && try_all(&engine).expect("scan").is_empty()),
+            Err(OpenError::Engine(EngineError::Damaged { file, offset, .. })) => {
+                assert!(marked && file == log && offset == 512);
+            }
+            Err(e) => panic!("{e}"),
         }
     }
 }

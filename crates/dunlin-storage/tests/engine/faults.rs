@@ -17,8 +17,10 @@ fn fail_at(seed: u64, at: u64, error: ErrorKind) -> bool {
     if failed {
         driver.start().unwrap_or_else(|e| panic!("{what}: the fault is over: {e}"));
     }
+    // Going on would hide what the log lost, and a manifest that names what is gone: half of the times only.
+    let goes_on = at % 4 < 2;
     let mut errors = 0;
-    for _ in 0..4 {
+    for _ in 0..if goes_on { 4 } else { 1 } {
         match workload(&mut driver) {
             Ok(()) => break,
             Err(_) => errors += 1,
@@ -37,7 +39,9 @@ fn fail_at(seed: u64, at: u64, error: ErrorKind) -> bool {
         driver.engine().commit().expect("commit");
         driver.settle_durable();
         assert_eq!(all(driver.engine()), driver.now(), "{what}");
-        driver.engine().flush(None).unwrap_or_else(|e| panic!("{what}: {e}"));
+        if goes_on {
+            driver.engine().flush(None).unwrap_or_else(|e| panic!("{what}: {e}"));
+        }
     }
     match at % 3 {
         0 => driver.stop(None),

@@ -32,5 +32,5 @@ fn run(seed: u64) {
 
 #[test]
 fn histories_match_the_model() {
-    (0..150).for_each(run);
+    (0..300).for_each(run);
 }
