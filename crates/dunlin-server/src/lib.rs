@@ -7,6 +7,7 @@ pub mod identity;
 pub mod membership;
 pub mod metrics;
 pub mod node;
+pub mod operator;
 pub mod runtime;
 pub mod schema;
 mod settings;

@@ -121,7 +121,9 @@ pub enum MembershipError {
     #[error("cannot read the folder system/: {0}")]
     Files(#[from] std::io::Error),
     /// They are of another cluster than `node.toml`.
-    #[error("system/layouts and node.toml do not belong together ({0}): was part of the data directory replaced?")]
+    #[error(
+        "system/layouts and node.toml do not belong together ({0}): was part of the data directory replaced?"
+    )]
     Mismatch(&'static str),
     /// `node.toml` cannot be written.
     #[error(transparent)]
@@ -135,18 +137,24 @@ impl Membership {
     /// Loads what an earlier run knew and publishes the first view. Nothing is sent before
     /// [`Membership::start`].
     pub fn new(parts: MembershipParts) -> Result<Arc<Membership>, MembershipError> {
-        let MembershipParts { runtime, transport, fs, identity, clock, member, seeds, settings, tables } = parts;
+        let MembershipParts { runtime, transport, fs, identity, clock, member, seeds, settings, tables } =
+            parts;
         let saved = persist::load(&*fs)?;
         let known = saved.chain.as_ref().map(LayoutChain::cluster);
         match (identity.cluster(), known) {
-            (Some(_), None) => return Err(MembershipError::Mismatch("the node has joined, but no layouts are there")),
-            (Some(a), Some(b)) if a != b => return Err(MembershipError::Mismatch("they name different clusters")),
+            (Some(_), None) => {
+                return Err(MembershipError::Mismatch("the node has joined, but no layouts are there"));
+            }
+            (Some(a), Some(b)) if a != b => {
+                return Err(MembershipError::Mismatch("they name different clusters"));
+            }
             (None, Some(cluster)) => identity.set_cluster(cluster)?,
             _ => {}
         }
         tables.apply(&saved.schema).map_err(MembershipError::Tables)?;
         clock.observe(saved.schema.stamp_max(), runtime.wall());
-        let mut config = GossipConfig::new(settings.cluster_name.clone(), transport.local_addr(), seeds.clone());
+        let mut config =
+            GossipConfig::new(settings.cluster_name.clone(), transport.local_addr(), seeds.clone());
         config.interval = settings.gossip_interval;
         config.phi_threshold = settings.phi_threshold;
         config.cluster = known;
@@ -255,7 +263,8 @@ impl Membership {
         let body = MembershipMessage::Ack(farewell).encode();
         let lane = dunlin_transport::Lane::Gossip;
         let timeout = Duration::from_millis(500);
-        let calls = peers.into_iter().map(|(_, address)| self.transport.call(address, lane, body.clone(), timeout));
+        let calls =
+            peers.into_iter().map(|(_, address)| self.transport.call(address, lane, body.clone(), timeout));
         futures::future::join_all(calls).await;
     }
 
@@ -309,7 +318,11 @@ impl Membership {
         answer.encode()
     }
 
-    fn answer(self: &Arc<Self>, message: MembershipMessage, incoming: &Incoming) -> Result<MembershipMessage, String> {
+    fn answer(
+        self: &Arc<Self>,
+        message: MembershipMessage,
+        incoming: &Incoming,
+    ) -> Result<MembershipMessage, String> {
         let name = &incoming.peer_name;
         let now = self.runtime.mono();
         match message {
@@ -345,7 +358,11 @@ impl Membership {
 
     fn chain_message(&self) -> ChainMessage {
         let state = self.state.lock();
-        ChainMessage { from: state.me(), cluster_name: self.settings.cluster_name.clone(), chain: state.chain.clone() }
+        ChainMessage {
+            from: state.me(),
+            cluster_name: self.settings.cluster_name.clone(),
+            chain: state.chain.clone(),
+        }
     }
 
     fn schema_message(&self) -> SchemaMessage {
@@ -362,7 +379,11 @@ impl Membership {
         self.act(|state| {
             match &mut state.chain {
                 Some(mine) if mine.cluster() != theirs.cluster() => {
-                    return Err(format!("the peer is of cluster {}, this node of {}", theirs.cluster(), mine.cluster()));
+                    return Err(format!(
+                        "the peer is of cluster {}, this node of {}",
+                        theirs.cluster(),
+                        mine.cluster()
+                    ));
                 }
                 Some(mine) => drop(mine.merge(&theirs)),
                 None => {
@@ -397,7 +418,8 @@ impl Membership {
 
     /// Makes a schema durable, has its tables made, and puts it into force.
     fn adopt_schema(&self, state: &mut State, schema: Schema) -> Result<(), String> {
-        persist::save_schema(&*self.fs, &schema).map_err(|e| format!("system/schema cannot be written: {e}"))?;
+        persist::save_schema(&*self.fs, &schema)
+            .map_err(|e| format!("system/schema cannot be written: {e}"))?;
         self.tables.apply(&schema)?;
         state.set_schema(schema);
         self.runtime.event("schema_changed", state.schema.stamp_max().0, 0);
