@@ -24,10 +24,14 @@ const DATA_FOLDERS: [&str; 3] = ["commitlog", "tables", "system"];
 #[non_exhaustive]
 pub enum IdentityError {
     /// Another process uses it.
-    #[error("the data directory {0} is in use by another process: stop that node first, or give this one a directory of its own (node.data_dir)")]
+    #[error(
+        "the data directory {0} is in use by another process: stop that node first, or give this one a directory of its own (node.data_dir)"
+    )]
     InUse(PathBuf),
     /// Of another cluster.
-    #[error("the data directory {dir} belongs to cluster {found:?}, this node is configured for {wanted:?}: correct cluster.name or node.data_dir")]
+    #[error(
+        "the data directory {dir} belongs to cluster {found:?}, this node is configured for {wanted:?}: correct cluster.name or node.data_dir"
+    )]
     OtherCluster {
         /// The directory.
         dir: PathBuf,
@@ -37,7 +41,9 @@ pub enum IdentityError {
         wanted: String,
     },
     /// Written by a newer version.
-    #[error("{file} has format {found}, this build knows formats up to {FORMAT}: use the version of dunlin that wrote it")]
+    #[error(
+        "{file} has format {found}, this build knows formats up to {FORMAT}: use the version of dunlin that wrote it"
+    )]
     Newer {
         /// `node.toml`.
         file: PathBuf,
@@ -45,7 +51,9 @@ pub enum IdentityError {
         found: u32,
     },
     /// Cannot be understood.
-    #[error("{file} is damaged ({reason}): restore it from a backup, or move the directory away and let the node join anew under another host id")]
+    #[error(
+        "{file} is damaged ({reason}): restore it from a backup, or move the directory away and let the node join anew under another host id"
+    )]
     Damaged {
         /// `node.toml`.
         file: PathBuf,
@@ -56,7 +64,9 @@ pub enum IdentityError {
     #[error("no room left at {0}: make room on that file system, or move node.data_dir")]
     Full(PathBuf),
     /// It cannot be written to.
-    #[error("{0} cannot be written to: mount its file system read-write and give this user the right to write there, or move node.data_dir")]
+    #[error(
+        "{0} cannot be written to: mount its file system read-write and give this user the right to write there, or move node.data_dir"
+    )]
     NotWritable(PathBuf),
     /// Any other failure of the file system.
     #[error("cannot use {path}: {source}")]
@@ -102,7 +112,12 @@ pub struct Identity {
 impl Identity {
     /// Locks the directory and opens a new generation; when this returns it is durable, and the node may
     /// speak. `dir` names the directory in messages.
-    pub fn open(fs: Arc<dyn Fs>, dir: &Path, cluster_name: &str, runtime: &dyn Runtime) -> Result<Identity, IdentityError> {
+    pub fn open(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        cluster_name: &str,
+        runtime: &dyn Runtime,
+    ) -> Result<Identity, IdentityError> {
         let lock = fs.lock(LOCK).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => IdentityError::InUse(dir.to_owned()),
             _ => failed(dir, LOCK, error),
@@ -211,7 +226,9 @@ fn read(fs: &dyn Fs, dir: &Path, cluster_name: &str) -> Result<Option<NodeFile>,
     let damaged = |reason: String| IdentityError::Damaged { file: path.clone(), reason };
     let bytes = match read_file(fs, FILE) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return refuse_foreign(fs, dir).map(|()| None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return refuse_foreign(fs, dir).map(|()| None);
+        }
         Err(error) => return Err(failed(dir, FILE, error)),
     };
     let text = String::from_utf8(bytes).map_err(|_| damaged("not text".into()))?;
@@ -250,12 +267,19 @@ fn write(fs: &dyn Fs, dir: &Path, file: &NodeFile) -> Result<(), IdentityError> 
     replace_file(fs, FILE, text.as_bytes()).map_err(|e| failed(dir, FILE, e))
 }
 
+/// The data directory itself cannot be opened or made.
+pub fn unusable(dir: &Path, error: io::Error) -> IdentityError {
+    failed(dir, "", error)
+}
+
 /// A failed file operation, with the path and what to do about it.
-pub(crate) fn failed(dir: &Path, name: &str, error: io::Error) -> IdentityError {
+fn failed(dir: &Path, name: &str, error: io::Error) -> IdentityError {
     let path = if name.is_empty() { dir.to_owned() } else { dir.join(name) };
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => IdentityError::Full(path),
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => IdentityError::NotWritable(path),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            IdentityError::NotWritable(path)
+        }
         _ => IdentityError::Io { path, source: error },
     }
 }

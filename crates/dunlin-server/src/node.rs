@@ -138,7 +138,8 @@ impl Node {
             StoreMode::Threads => ThreadedStore::start(engine, fs.clone()).map_err(StartError::Threads)?,
             StoreMode::Inline => InlineStore::start(engine, runtime.clone()),
         };
-        let hints = Hints::open(fs.clone(), runtime.clone(), settings::hints(&config)).map_err(StartError::Hints)?;
+        let hints =
+            Hints::open(fs.clone(), runtime.clone(), settings::hints(&config)).map_err(StartError::Hints)?;
         let clock = Arc::new(HlcClock::default());
         let membership = Membership::new(MembershipParts {
             runtime: runtime.clone(),
@@ -174,7 +175,8 @@ impl Node {
         let coordinator = Coordinator::new(core.clone());
         let repairer = Repairer::new(core.clone());
         let replica = Replica::new(coordinator.clone());
-        let handler = Arc::new(NodeHandler::new(membership.clone(), replica, config.limits.internode_requests));
+        let handler =
+            Arc::new(NodeHandler::new(membership.clone(), replica, config.limits.internode_requests));
         let metrics = Arc::new(Metrics::default());
         let door = Arc::new(ClientDoor {
             membership: membership.clone(),
@@ -219,7 +221,12 @@ impl Node {
         let mut tasks = self.tasks.lock();
         tasks.push(self.runtime.spawn("hints", Box::pin(delivery::run(core))));
         tasks.push(self.runtime.spawn("repair", Box::pin(self.repairer.clone().run())));
-        let tell = Tell { membership: self.membership.clone(), store: self.store.clone(), hints: self.hints.clone(), runtime: self.runtime.clone() };
+        let tell = Tell {
+            membership: self.membership.clone(),
+            store: self.store.clone(),
+            hints: self.hints.clone(),
+            runtime: self.runtime.clone(),
+        };
         tasks.push(self.runtime.spawn("tell", Box::pin(tell.run())));
     }
 
@@ -255,7 +262,8 @@ impl Node {
             Readiness::Draining => Some("draining".to_owned()),
             Readiness::Starting => Some(self.membership.join_error().unwrap_or_else(|| {
                 let me = self.membership.me();
-                let state = self.membership.nodes().into_iter().find(|n| n.host == me).map_or("waiting", |n| n.state);
+                let state =
+                    self.membership.nodes().into_iter().find(|n| n.host == me).map_or("waiting", |n| n.state);
                 match state {
                     "waiting" => "looking for the cluster".to_owned(),
                     "normal" => "looking for the other members".to_owned(),
@@ -288,7 +296,9 @@ impl Node {
                 let dots = self.dots.load(Ordering::Acquire) + DOTS_SKIPPED;
                 match self.identity.stopped_cleanly(dots) {
                     Ok(()) => tracing::info!("node stopped"),
-                    Err(error) => tracing::warn!(%error, "the clean stop could not be noted: the next start opens a new incarnation"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the clean stop could not be noted: the next start opens a new incarnation")
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, "the last writes could not be made durable"),
@@ -384,7 +394,11 @@ impl ClientBackend for ClientDoor {
         Readiness::Starting
     }
 
-    fn change_schema(&self, change: SchemaChange, timeout: Duration) -> BoxFuture<'static, Result<(), Box<ClusterError>>> {
+    fn change_schema(
+        &self,
+        change: SchemaChange,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<(), Box<ClusterError>>> {
         let membership = self.membership.clone();
         Box::pin(async move { membership.change_schema(change, timeout).await.map(drop) })
     }
@@ -393,7 +407,13 @@ impl ClientBackend for ClientDoor {
         self.generation
     }
 
-    fn observe(&self, operation: &'static str, consistency: Option<Consistency>, took: Duration, code: Option<ErrorCode>) {
+    fn observe(
+        &self,
+        operation: &'static str,
+        consistency: Option<Consistency>,
+        took: Duration,
+        code: Option<ErrorCode>,
+    ) {
         self.metrics.client_request(operation, consistency, took, code);
     }
 }

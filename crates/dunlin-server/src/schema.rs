@@ -55,7 +55,8 @@ pub fn apply(
     let mut next = schema.clone();
     let exists = |what: String| Err((ErrorCode::AlreadyExists, format!("{what} exists already")));
     let gone = |what: String| Err((ErrorCode::Invalid, format!("there is no {what} any more")));
-    let no_table = |keyspace: &str, name: &str, id: TableId| schema.table(keyspace, name).is_none_or(|t| t.id != id);
+    let no_table =
+        |keyspace: &str, name: &str, id: TableId| schema.table(keyspace, name).is_none_or(|t| t.id != id);
     match change {
         SchemaChange::CreateKeyspace(def) => {
             if schema.keyspace(&def.name).is_some() {
@@ -96,7 +97,12 @@ pub fn apply(
             if no_table(&def.keyspace, &def.name, def.id) {
                 return gone(format!("table {}.{}", def.keyspace, def.name));
             }
-            next.set_table(&def.keyspace, &def.name, stamp, Some(TableDef { id: TableId(id), ..(*def).clone() }));
+            next.set_table(
+                &def.keyspace,
+                &def.name,
+                stamp,
+                Some(TableDef { id: TableId(id), ..(*def).clone() }),
+            );
         }
     }
     Ok(next)
@@ -115,7 +121,9 @@ fn apply_to(engine: &Engine, schema: &Schema) -> Result<(), String> {
     let mut wanted = BTreeSet::new();
     for def in schema.tables() {
         wanted.insert(def.id);
-        engine.create_table(def.id, table_options(def)).map_err(|e| format!("table {}.{}: {e}", def.keyspace, def.name))?;
+        engine
+            .create_table(def.id, table_options(def))
+            .map_err(|e| format!("table {}.{}: {e}", def.keyspace, def.name))?;
     }
     for table in engine.tables().into_iter().filter(|t| !wanted.contains(t)) {
         tracing::info!(%table, "table is dropped");
@@ -135,13 +143,17 @@ mod tests {
         let stamp = |n| (Micros(n), host);
         let schema = default_schema(stamp(1), 7, 3);
         let kv = schema.shared_table("dunlin", "kv").unwrap().clone();
-        let create = SchemaChange::CreateTable(TableDef { name: "t".into(), id: TableId(0), ..(*kv).clone() });
+        let create =
+            SchemaChange::CreateTable(TableDef { name: "t".into(), id: TableId(0), ..(*kv).clone() });
         let schema = apply(&schema, create.clone(), stamp(2), 8).unwrap();
         assert_eq!(schema.table("dunlin", "t").unwrap().id, TableId(8));
         assert_eq!(apply(&schema, create, stamp(3), 9).unwrap_err().0, ErrorCode::AlreadyExists);
         let schema = apply(&schema, SchemaChange::Truncate(kv.clone()), stamp(4), 10).unwrap();
         assert_eq!(schema.table("dunlin", "kv").unwrap().id, TableId(10));
-        assert_eq!(apply(&schema, SchemaChange::Truncate(kv), stamp(5), 11).unwrap_err().0, ErrorCode::Invalid);
+        assert_eq!(
+            apply(&schema, SchemaChange::Truncate(kv), stamp(5), 11).unwrap_err().0,
+            ErrorCode::Invalid
+        );
         let schema = apply(&schema, SchemaChange::DropKeyspace("dunlin".into()), stamp(6), 0).unwrap();
         assert_eq!(schema.tables().count(), 0);
     }

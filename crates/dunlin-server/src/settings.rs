@@ -43,7 +43,10 @@ pub(crate) fn hints(config: &Config) -> HintConfig {
 pub(crate) fn replication(config: &Config) -> ReplicationConfig {
     ReplicationConfig {
         speculative_after: Duration::from_millis(config.replication.speculative_after_ms),
-        repair: RepairConfig { interval: Duration::from_secs(config.repair.interval_s), ..RepairConfig::default() },
+        repair: RepairConfig {
+            interval: Duration::from_secs(config.repair.interval_s),
+            ..RepairConfig::default()
+        },
         ..ReplicationConfig::default()
     }
 }
@@ -87,5 +90,7 @@ pub(crate) fn seeds(config: &Config) -> Result<Vec<SocketAddr>, ConfigError> {
 }
 
 fn literal(key: &'static str, address: &str) -> Result<SocketAddr, ConfigError> {
-    address.parse().map_err(|_| ConfigError::Invalid { key, message: format!("{address:?} is not a literal address") })
+    address
+        .parse()
+        .map_err(|_| ConfigError::Invalid { key, message: format!("{address:?} is not a literal address") })
 }

@@ -12,7 +12,10 @@
 //! An error is `{"error": "..."}` with status 400 (wrong question), 404 (no such verb), 409 (cannot be done now) or 500.
 //! What the verbs say is the node's affair: [`AdminBackend`].
 
-#![allow(clippy::disallowed_methods, reason = "an edge: admin HTTP stands on tokio's sockets and never runs in the simulator")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an edge: admin HTTP stands on tokio's sockets and never runs in the simulator"
+)]
 
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -74,7 +77,11 @@ struct Admin {
 }
 
 /// Serves until the future is dropped. `requests_max` requests are worked on at a time; more are told to come again.
-pub async fn serve(listener: TcpListener, backend: Arc<dyn AdminBackend>, requests_max: usize) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    backend: Arc<dyn AdminBackend>,
+    requests_max: usize,
+) -> std::io::Result<()> {
     let admin = Arc::new(Admin { backend, places: Semaphore::new(requests_max) });
     let app = Router::new()
         .route("/", get(page))
@@ -101,7 +108,10 @@ async fn bounded(State(admin): State<Arc<Admin>>, request: Request, next: Next) 
 }
 
 async fn page() -> Response {
-    let headers = [(header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'")];
+    let headers = [(
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
+    )];
     (headers, Html(include_str!("page.html"))).into_response()
 }
 
@@ -117,11 +127,19 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn show(State(admin): State<Arc<Admin>>, Path(verb): Path<String>, Query(params): Query<Params>) -> Response {
+async fn show(
+    State(admin): State<Arc<Admin>>,
+    Path(verb): Path<String>,
+    Query(params): Query<Params>,
+) -> Response {
     answer(admin.backend.show(&verb, &params))
 }
 
-async fn act(State(admin): State<Arc<Admin>>, Path(verb): Path<String>, Query(params): Query<Params>) -> Response {
+async fn act(
+    State(admin): State<Arc<Admin>>,
+    Path(verb): Path<String>,
+    Query(params): Query<Params>,
+) -> Response {
     answer(admin.backend.act(verb, params).await)
 }
 

@@ -22,7 +22,8 @@ pub(super) fn apply(config: &Config, variable: &str, value: &str) -> Result<Conf
     let (section, key) = path.split_once("__").unwrap_or((&path, ""));
     let mut table = toml::Table::try_from(config).map_err(|error| wrong(error.to_string()))?;
     let known = keys::known();
-    let Some(current) = table.get_mut(section).and_then(Value::as_table_mut).and_then(|s| s.get_mut(key)) else {
+    let Some(current) = table.get_mut(section).and_then(Value::as_table_mut).and_then(|s| s.get_mut(key))
+    else {
         let near = if known.contains_key(section) {
             keys::near_key(section, key, &known)
         } else {
@@ -36,11 +37,22 @@ pub(super) fn apply(config: &Config, variable: &str, value: &str) -> Result<Conf
         });
     };
     *current = match current {
-        Value::Integer(_) => Value::Integer(value.parse().map_err(|_| wrong(format!("{value:?} is not a whole number")))?),
-        Value::Float(_) => Value::Float(value.parse().map_err(|_| wrong(format!("{value:?} is not a number")))?),
-        Value::Boolean(_) => Value::Boolean(value.parse().map_err(|_| wrong(format!("{value:?} is neither true nor false")))?),
+        Value::Integer(_) => {
+            Value::Integer(value.parse().map_err(|_| wrong(format!("{value:?} is not a whole number")))?)
+        }
+        Value::Float(_) => {
+            Value::Float(value.parse().map_err(|_| wrong(format!("{value:?} is not a number")))?)
+        }
+        Value::Boolean(_) => {
+            Value::Boolean(value.parse().map_err(|_| wrong(format!("{value:?} is neither true nor false")))?)
+        }
         Value::Array(_) => Value::Array(
-            value.split(',').map(str::trim).filter(|s| !s.is_empty()).map(|s| Value::String(s.to_owned())).collect(),
+            value
+                .split(',')
+                .map(str::trim)
+                .filter(|s| !s.is_empty())
+                .map(|s| Value::String(s.to_owned()))
+                .collect(),
         ),
         _ => Value::String(value.to_owned()),
     };

@@ -42,7 +42,9 @@ fn near_section(name: &str, known: &toml::Table) -> Option<String> {
 /// The nearest key of the section, or the same key in another section.
 pub(super) fn near_key(section: &str, word: &str, known: &toml::Table) -> Option<String> {
     let keys = |s: &str| known.get(s).and_then(toml::Value::as_table);
-    if let Some((other, _)) = known.iter().find(|(s, k)| *s != section && k.as_table().is_some_and(|k| k.contains_key(word))) {
+    if let Some((other, _)) =
+        known.iter().find(|(s, k)| *s != section && k.as_table().is_some_and(|k| k.contains_key(word)))
+    {
         return Some(format!("{other}.{word}"));
     }
     nearest(word, keys(section)?.keys().map(String::as_str)).map(|key| format!("{section}.{key}"))

@@ -10,8 +10,8 @@ mod validate;
 
 pub use env::from_process as process_environment;
 pub use sections::{
-    AdminSection, ClientSection, ClusterSection, GossipSection, InternodeSection, LimitsSection, LogFormat, LogSection,
-    NodeSection, RepairSection, ReplicationSection, StorageSection,
+    AdminSection, ClientSection, ClusterSection, GossipSection, InternodeSection, LimitsSection, LogFormat,
+    LogSection, NodeSection, RepairSection, ReplicationSection, StorageSection,
 };
 pub use size::Size;
 

@@ -22,7 +22,12 @@ pub struct ClusterSection {
 
 impl Default for ClusterSection {
     fn default() -> Self {
-        ClusterSection { name: "dunlin".into(), seeds: Vec::new(), default_replication_factor: 3, vnodes: 256 }
+        ClusterSection {
+            name: "dunlin".into(),
+            seeds: Vec::new(),
+            default_replication_factor: 3,
+            vnodes: 256,
+        }
     }
 }
 

@@ -41,7 +41,10 @@ fn round_trip() {
 
 #[test]
 fn unknown_keys_name_line_and_neighbour() {
-    check_error("[cluster]\nnmae = \"x\"\n", "dunlin.toml:2: unknown key \"cluster.nmae\"; did you mean \"cluster.name\"?");
+    check_error(
+        "[cluster]\nnmae = \"x\"\n",
+        "dunlin.toml:2: unknown key \"cluster.nmae\"; did you mean \"cluster.name\"?",
+    );
     check_error("\n[gosip]\n", "dunlin.toml:2: unknown key \"gosip\"; did you mean \"gossip\"?");
     check_error("[node]\nseeds = []\n", "did you mean \"cluster.seeds\"?");
     check_error("rack = 'a'\n", "did you mean \"node.rack\"?");
@@ -65,7 +68,10 @@ fn values_are_checked() {
 
 #[test]
 fn plain_text_to_the_world_has_to_be_asked_for() {
-    check_error("[client]\naddress = '0.0.0.0:9041'\n", "client.tls = true, or client.allow_plaintext = true");
+    check_error(
+        "[client]\naddress = '0.0.0.0:9041'\n",
+        "client.tls = true, or client.allow_plaintext = true",
+    );
     parse("[client]\naddress = '0.0.0.0:9041'\ntls = true\n").unwrap();
     parse("[client]\naddress = '0.0.0.0:9041'\nallow_plaintext = true\n").unwrap();
     parse("[client]\naddress = '127.0.0.7:9041'\n").unwrap();
@@ -75,7 +81,8 @@ fn plain_text_to_the_world_has_to_be_asked_for() {
 #[test]
 fn the_environment_overrides() {
     let set = |pairs: &[(&str, &str)]| {
-        let pairs: Vec<(String, String)> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let pairs: Vec<(String, String)> =
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Config::parse("f", "[cluster]\nname = 'file'\n", &pairs)
     };
     let config = set(&[
@@ -94,6 +101,9 @@ fn the_environment_overrides() {
     assert_eq!(config.storage.memtable_size, Size::mib(1));
     let error = |pairs| set(pairs).unwrap_err().to_string();
     assert!(error(&[("DUNLIN_CLUSTER__NMAE", "x")]).contains("did you mean DUNLIN_CLUSTER__NAME?"));
-    assert!(error(&[("DUNLIN_CLUSTER__VNODES", "x")]).contains("DUNLIN_CLUSTER__VNODES: \"x\" is not a whole number"));
+    assert!(
+        error(&[("DUNLIN_CLUSTER__VNODES", "x")])
+            .contains("DUNLIN_CLUSTER__VNODES: \"x\" is not a whole number")
+    );
     assert!(error(&[("DUNLIN_CLUSTER__VNODES", "7")]).contains("cluster.vnodes"));
 }

@@ -46,17 +46,27 @@ fn address(key: &'static str, value: &str) -> Result<(), ConfigError> {
         || value.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty() && !host.contains([':', '/', ' ']) && port.parse::<u16>().is_ok()
         });
-    if good { Ok(()) } else { invalid(key, format!("{value:?} is not an address such as \"10.0.0.1:7000\" or \"n1:7000\"")) }
+    if good {
+        Ok(())
+    } else {
+        invalid(key, format!("{value:?} is not an address such as \"10.0.0.1:7000\" or \"n1:7000\""))
+    }
 }
 
 fn numbers(config: &Config) -> Result<(), ConfigError> {
     let vnodes = config.cluster.vnodes;
     if !vnodes.is_power_of_two() || vnodes > limits::VNODES_MAX {
-        return invalid("cluster.vnodes", format!("must be a power of two up to {}, not {vnodes}", limits::VNODES_MAX));
+        return invalid(
+            "cluster.vnodes",
+            format!("must be a power of two up to {}, not {vnodes}", limits::VNODES_MAX),
+        );
     }
     let factor = config.cluster.default_replication_factor;
     if factor == 0 || factor > limits::REPLICATION_FACTOR_MAX {
-        return invalid("cluster.default_replication_factor", format!("must be 1 to {}", limits::REPLICATION_FACTOR_MAX));
+        return invalid(
+            "cluster.default_replication_factor",
+            format!("must be 1 to {}", limits::REPLICATION_FACTOR_MAX),
+        );
     }
     if !(10..=60_000).contains(&config.gossip.interval_ms) {
         return invalid("gossip.interval_ms", "must be 10 to 60000");

@@ -22,7 +22,11 @@ pub struct SchemaOutcome {
 
 impl Membership {
     /// Applies a change here, durably, and waits until every live node has it, at most `timeout`.
-    pub async fn change_schema(self: &Arc<Self>, change: SchemaChange, timeout: Duration) -> Result<SchemaOutcome, Box<ClusterError>> {
+    pub async fn change_schema(
+        self: &Arc<Self>,
+        change: SchemaChange,
+        timeout: Duration,
+    ) -> Result<SchemaOutcome, Box<ClusterError>> {
         let refused = |code: ErrorCode, message: String| {
             let mut error = ClusterError::new(code, message);
             error.applied = Some(Applied::No);

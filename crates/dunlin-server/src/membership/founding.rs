@@ -66,7 +66,8 @@ impl Membership {
             if state.chain.is_some() {
                 return Ok(());
             }
-            let layout = Layout::found(cluster, name, PartitionerKey(partitioner), vnodes, state.member.clone());
+            let layout =
+                Layout::found(cluster, name, PartitionerKey(partitioner), vnodes, state.member.clone());
             let chain = LayoutChain::found(layout);
             let stamp = (self.clock.tick(self.runtime.wall()), state.me());
             let first = schema::default_schema(stamp, word() | 1, self.settings.default_replication_factor);

@@ -51,8 +51,15 @@ impl Membership {
     pub fn nodes(&self) -> Vec<NodeSeen> {
         let now = self.runtime.mono();
         let state = self.state.lock();
-        let mut hosts: Vec<HostId> = state.gossip.peers().iter().map(|p| p.host).chain([state.me()]).collect();
-        hosts.extend(state.chain.iter().flat_map(LayoutChain::write_layouts).flat_map(|l| l.members.iter().map(|m| m.host)));
+        let mut hosts: Vec<HostId> =
+            state.gossip.peers().iter().map(|p| p.host).chain([state.me()]).collect();
+        hosts.extend(
+            state
+                .chain
+                .iter()
+                .flat_map(LayoutChain::write_layouts)
+                .flat_map(|l| l.members.iter().map(|m| m.host)),
+        );
         hosts.sort_unstable();
         hosts.dedup();
         hosts.into_iter().map(|host| seen(&state, host, now)).collect()
@@ -76,7 +83,12 @@ impl Membership {
     /// Digests of the schema on every live member, with its name; they agree when all are equal.
     pub fn schema_digests(&self) -> Vec<(HostId, Option<bytes::Bytes>)> {
         let state = self.state.lock();
-        state.gossip.live().into_iter().map(|host| (host, state.gossip.value(host, key::SCHEMA_DIGEST))).collect()
+        state
+            .gossip
+            .live()
+            .into_iter()
+            .map(|host| (host, state.gossip.value(host, key::SCHEMA_DIGEST)))
+            .collect()
     }
 
     /// Tells others how much this node holds and what time it thinks it is.

@@ -26,9 +26,13 @@ pub(crate) struct Saved {
 pub(crate) fn load(fs: &dyn Fs) -> io::Result<Saved> {
     create_dirs(fs, DIR)?;
     let chain = read(fs, LAYOUTS, LAYOUTS_HEAD)?;
-    let chain = chain.map(|bytes| LayoutChain::decode(&bytes).map_err(|e| damaged(LAYOUTS, &e.to_string()))).transpose()?;
+    let chain = chain
+        .map(|bytes| LayoutChain::decode(&bytes).map_err(|e| damaged(LAYOUTS, &e.to_string())))
+        .transpose()?;
     let schema = read(fs, SCHEMA, SCHEMA_HEAD)?;
-    let schema = schema.map(|bytes| serde_json::from_slice(&bytes).map_err(|e| damaged(SCHEMA, &e.to_string()))).transpose()?;
+    let schema = schema
+        .map(|bytes| serde_json::from_slice(&bytes).map_err(|e| damaged(SCHEMA, &e.to_string())))
+        .transpose()?;
     Ok(Saved { chain, schema: schema.unwrap_or_default() })
 }
 

@@ -86,7 +86,11 @@ impl Membership {
     }
 
     /// A call of lane `Gossip`. `None`: no answer, or a refusal, which is logged.
-    pub(super) async fn ask(&self, address: SocketAddr, message: &MembershipMessage) -> Option<MembershipMessage> {
+    pub(super) async fn ask(
+        &self,
+        address: SocketAddr,
+        message: &MembershipMessage,
+    ) -> Option<MembershipMessage> {
         let answer = self.transport.call(address, Lane::Gossip, message.encode(), CALL_TIMEOUT).await.ok()?;
         match MembershipMessage::decode(&answer) {
             Ok(MembershipMessage::Refused(reason)) => {
@@ -114,7 +118,9 @@ impl Membership {
     /// Exchanges schemas with an address; whether the peer then has what this node had.
     pub(super) async fn exchange_schema(self: &Arc<Self>, address: SocketAddr) -> bool {
         let message: SchemaMessage = self.schema_message();
-        let Some(MembershipMessage::Schema(answer)) = self.ask(address, &MembershipMessage::Schema(message)).await else {
+        let Some(MembershipMessage::Schema(answer)) =
+            self.ask(address, &MembershipMessage::Schema(message)).await
+        else {
             return false;
         };
         if let Err(reason) = self.take_schema(answer) {
@@ -135,7 +141,11 @@ impl Membership {
             if state.stopping || state.gossip.cluster().is_none() {
                 return;
             }
-            (differs(key::CHAIN_DIGEST), differs(key::SCHEMA_DIGEST), state.gossip.state(peer).and_then(|s| s.address()))
+            (
+                differs(key::CHAIN_DIGEST),
+                differs(key::SCHEMA_DIGEST),
+                state.gossip.state(peer).and_then(|s| s.address()),
+            )
         };
         if let Some(address) = address
             && (chain || schema)
@@ -178,7 +188,8 @@ impl Membership {
                 self.runtime.sleep(Duration::from_millis(300)).await;
             }
             let targets = self.state.lock().behind();
-            let mut calls: FuturesUnordered<_> = targets.into_iter().map(|(_, address)| self.fetch_chain(address)).collect();
+            let mut calls: FuturesUnordered<_> =
+                targets.into_iter().map(|(_, address)| self.fetch_chain(address)).collect();
             let started = self.runtime.mono();
             // A slow peer must not hold up news to the others: it hears of it by gossip.
             while let Some(more) = next_before(&self, &mut calls, started).await {

@@ -61,7 +61,13 @@ impl State {
 
     /// Takes in what happened, moves the chain on as far as this node may, persists it before anybody can
     /// see it, and says what to do. `before` is the chain as it was persisted last.
-    pub(super) fn settle(&mut self, before: Option<LayoutChain>, previous: &View, fs: &dyn Fs, runtime: &dyn Runtime) -> Effects {
+    pub(super) fn settle(
+        &mut self,
+        before: Option<LayoutChain>,
+        previous: &View,
+        fs: &dyn Fs,
+        runtime: &dyn Runtime,
+    ) -> Effects {
         let mut effects = Effects::default();
         let mut changed = self.take_events(runtime, &mut effects);
         let old_digest = before.as_ref().map(LayoutChain::digest);
@@ -112,7 +118,11 @@ impl State {
         }
         if !runtime.buggify("propose_late") && chain.propose(me, &live) {
             let newest = chain.newest();
-            tracing::info!(version = newest.version, members = newest.members.len(), "a new layout is proposed");
+            tracing::info!(
+                version = newest.version,
+                members = newest.members.len(),
+                "a new layout is proposed"
+            );
             runtime.event("layout_proposed", newest.version, me.short());
         }
         if !runtime.buggify("acknowledge_late") && chain.acknowledge(me) {
@@ -164,7 +174,10 @@ impl State {
                     tracing::info!(peer = %host, name = self.name(host), "peer was started anew");
                 }
                 Event::Superseded(generation) => {
-                    tracing::error!(generation = generation.0, "another process runs with this node's host id: was the data directory copied?");
+                    tracing::error!(
+                        generation = generation.0,
+                        "another process runs with this node's host id: was the data directory copied?"
+                    );
                     effects.superseded = true;
                 }
                 _ => {}

@@ -48,7 +48,12 @@ impl Membership {
                 match sync_layout(repairer, version, &lost, &progress).await {
                     Ok(done) => {
                         let received = done.outcome.records_received;
-                        tracing::info!(version, ranges = done.ranges, records = received, "data for the new layout is here");
+                        tracing::info!(
+                            version,
+                            ranges = done.ranges,
+                            records = received,
+                            "data for the new layout is here"
+                        );
                         break;
                     }
                     // The next layout starts its own task.

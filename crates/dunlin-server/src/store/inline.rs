@@ -31,7 +31,11 @@ pub struct InlineStore {
 impl InlineStore {
     /// Starts the tasks over an open engine.
     pub fn start(engine: Engine, runtime: SharedRuntime) -> Arc<InlineStore> {
-        let inner = Arc::new(Inner { shared: Shared::new(Arc::new(engine)), runtime: runtime.clone(), work: Notify::new() });
+        let inner = Arc::new(Inner {
+            shared: Shared::new(Arc::new(engine)),
+            runtime: runtime.clone(),
+            work: Notify::new(),
+        });
         let tasks = [
             runtime.spawn("store-commit", Box::pin(commit_loop(Arc::clone(&inner)))),
             runtime.spawn("store-maintain", Box::pin(maintenance_loop(Arc::clone(&inner)))),
@@ -75,19 +79,45 @@ async fn maintenance_loop(inner: Arc<Inner>) {
 }
 
 impl ReplicaStore for InlineStore {
-    fn get(&self, table: TableId, token: Token, key: Key) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+    fn get(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
         self.shared().get(table, token, &key, || self.inner.work.notify_one())
     }
 
-    fn merge(&self, table: TableId, token: Token, key: Key, record: Record, durability: Durability) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn merge(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+        record: Record,
+        durability: Durability,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         self.shared().merge(table, token, &key, &record, durability, || self.inner.work.notify_one())
     }
 
-    fn update(&self, table: TableId, token: Token, key: Key, change: Change, durability: Durability) -> BoxFuture<'static, Result<Updated, StoreError>> {
+    fn update(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+        change: Change,
+        durability: Durability,
+    ) -> BoxFuture<'static, Result<Updated, StoreError>> {
         ready(self.shared().update(table, token, &key, change, durability, || self.inner.work.notify_one()))
     }
 
-    fn scan(&self, table: TableId, range: TokenRange, after: Option<(Token, Key)>, limit: usize, bytes: usize) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
+    fn scan(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        after: Option<(Token, Key)>,
+        limit: usize,
+        bytes: usize,
+    ) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
         self.shared().scan(table, range, after, limit, bytes, || self.inner.work.notify_one())
     }
 }

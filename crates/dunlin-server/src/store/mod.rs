@@ -52,7 +52,12 @@ struct Shared {
 
 impl Shared {
     fn new(engine: Arc<Engine>) -> Shared {
-        Shared { engine, waiters: Waiters::default(), disk_full: AtomicBool::new(false), closed: AtomicBool::new(false) }
+        Shared {
+            engine,
+            waiters: Waiters::default(),
+            disk_full: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
     }
 
     fn check_open(&self) -> Result<(), StoreError> {
@@ -74,7 +79,12 @@ impl Shared {
     }
 
     /// Ends when the position is durable, or with the system, as asked. `wake` rouses the committer.
-    fn wait(&self, position: LogPosition, goal: Goal, wake: impl Fn()) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn wait(
+        &self,
+        position: LogPosition,
+        goal: Goal,
+        wake: impl Fn(),
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         let reached = match goal {
             Goal::Durable => self.engine.durable(),
             Goal::Written => self.engine.written(),
@@ -139,7 +149,9 @@ impl Shared {
     ) -> Result<Updated, StoreError> {
         self.check_open()?;
         if self.disk_full.load(Ordering::Relaxed) {
-            return Err(StoreError::DiskFull("the disk is 95 % full: client writes stop, everything else goes on".into()));
+            return Err(StoreError::DiskFull(
+                "the disk is 95 % full: client writes stop, everything else goes on".into(),
+            ));
         }
         let goal = Goal::from(durability);
         match self.engine.update(table, token, key, change, goal == Goal::Durable) {
@@ -192,7 +204,10 @@ impl Shared {
 
 /// What the engine has to know of a table.
 pub fn table_options(def: &TableDef) -> TableOptions {
-    TableOptions { dir: format!("tables/{}/{}-{}", def.keyspace, def.name, def.id), compression: def.compression }
+    TableOptions {
+        dir: format!("tables/{}/{}-{}", def.keyspace, def.name, def.id),
+        compression: def.compression,
+    }
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {

@@ -143,7 +143,10 @@ impl Workers {
             let full = space.free_bytes < space.total_bytes / 20;
             if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
                 match full {
-                    true => tracing::error!(free_bytes = space.free_bytes, "the disk is 95 % full: client writes are refused"),
+                    true => tracing::error!(
+                        free_bytes = space.free_bytes,
+                        "the disk is 95 % full: client writes are refused"
+                    ),
                     false => tracing::info!(free_bytes = space.free_bytes, "the disk has room again"),
                 }
             }
@@ -158,19 +161,45 @@ impl Workers {
 }
 
 impl ReplicaStore for ThreadedStore {
-    fn get(&self, table: TableId, token: Token, key: Key) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+    fn get(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
         self.shared().get(table, token, &key, || self.workers.commit.ring())
     }
 
-    fn merge(&self, table: TableId, token: Token, key: Key, record: Record, durability: Durability) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn merge(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+        record: Record,
+        durability: Durability,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         self.shared().merge(table, token, &key, &record, durability, || self.workers.commit.ring())
     }
 
-    fn update(&self, table: TableId, token: Token, key: Key, change: Change, durability: Durability) -> BoxFuture<'static, Result<Updated, StoreError>> {
+    fn update(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+        change: Change,
+        durability: Durability,
+    ) -> BoxFuture<'static, Result<Updated, StoreError>> {
         ready(self.shared().update(table, token, &key, change, durability, || self.workers.commit.ring()))
     }
 
-    fn scan(&self, table: TableId, range: TokenRange, after: Option<(Token, Key)>, limit: usize, bytes: usize) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
+    fn scan(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        after: Option<(Token, Key)>,
+        limit: usize,
+        bytes: usize,
+    ) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>> {
         self.shared().scan(table, range, after, limit, bytes, || self.workers.commit.ring())
     }
 }

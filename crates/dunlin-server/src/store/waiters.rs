@@ -3,8 +3,8 @@
 use dunlin_replication::store::{Durability, StoreError};
 use dunlin_storage::LogPosition;
 use parking_lot::Mutex;
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
@@ -108,7 +108,9 @@ impl Waiters {
         {
             let mut queues = self.queues.lock();
             let queues = &mut *queues;
-            for (queue, reached) in [(&mut queues.durable, durable), (&mut queues.written, written.max(durable))] {
+            for (queue, reached) in
+                [(&mut queues.durable, durable), (&mut queues.written, written.max(durable))]
+            {
                 while queue.peek().is_some_and(|Reverse(waiter)| waiter.position <= reached) {
                     done.extend(queue.pop().map(|Reverse(waiter)| waiter.answer));
                 }

@@ -1,0 +1,83 @@
+//! What operators are shown of a node and ask it to do: the verbs of the admin HTTP.
+//!
+//! [`status`] is the cluster, [`stats`] are counters, [`work`] is what takes a while.
+
+mod stats;
+mod status;
+mod work;
+
+use crate::admin::{AdminBackend, AdminError, Params};
+use crate::node::{Node, VERSION};
+use crate::runtime::TokioRuntime;
+use dunlin_transport::quic::QuicTransport;
+use dunlin_types::runtime::BoxFuture;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use work::Repairs;
+
+/// The node as the admin HTTP sees it.
+pub struct AdminDoor {
+    node: Arc<Node>,
+    /// For `tpstats`; none in tests.
+    runtime: Option<Arc<TokioRuntime>>,
+    /// For `netstats`; none in tests.
+    transport: Option<Arc<QuicTransport>>,
+    repairs: Arc<Repairs>,
+}
+
+impl AdminDoor {
+    /// Over a running node.
+    pub fn new(node: Arc<Node>, runtime: Option<Arc<TokioRuntime>>, transport: Option<Arc<QuicTransport>>) -> AdminDoor {
+        AdminDoor { node, runtime, transport, repairs: Arc::default() }
+    }
+}
+
+impl AdminBackend for AdminDoor {
+    fn ready(&self) -> Result<(), String> {
+        self.node.not_ready().map_or(Ok(()), Err)
+    }
+
+    fn metrics(&self) -> String {
+        self.node.metrics.render(&stats::samples(&self.node, self.transport.as_deref()))
+    }
+
+    fn show(&self, verb: &str, params: &Params) -> Result<Value, AdminError> {
+        let node = &*self.node;
+        Ok(match verb {
+            "status" => status::status(node),
+            "info" => status::info(node),
+            "ring" => status::ring(node),
+            "describecluster" => status::describe_cluster(node),
+            "gossipinfo" => status::gossip_info(node),
+            "layout" => status::layout(node),
+            "getendpoints" => status::endpoints(node, params)?,
+            "version" => json!({ "version": VERSION }),
+            "hints" => stats::hints(node),
+            "netstats" => stats::network(node, self.transport.as_deref()),
+            "tpstats" => stats::tasks(node, self.runtime.as_deref()),
+            "compactionstats" => stats::compactions(node),
+            "tablestats" => stats::tables(node),
+            "repair" => self.repairs.show(params)?,
+            other => return Err(AdminError::Unknown(other.to_owned())),
+        })
+    }
+
+    fn act(&self, verb: String, params: Params) -> BoxFuture<'static, Result<Value, AdminError>> {
+        let (node, repairs) = (self.node.clone(), self.repairs.clone());
+        Box::pin(async move {
+            match verb.as_str() {
+                "flush" => work::flush(&node, &params).await,
+                "compact" => work::compact(&node, &params).await,
+                "repair" => repairs.start(&node, &params),
+                "drain" => work::drain(&node).await,
+                "decommission" => work::operated(node.membership.decommission()),
+                "removenode" => {
+                    let force = params.get("force").is_some_and(|f| f == "true");
+                    work::operated(node.membership.remove(work::host(&params)?, force))
+                }
+                "abort" => work::operated(node.membership.abort_change(work::host(&params)?)),
+                other => Err(AdminError::Unknown(other.to_owned())),
+            }
+        })
+    }
+}

@@ -1,0 +1,230 @@
+//! Counters, as JSON for operators and as samples for `/metrics`.
+
+use crate::metrics::Sample;
+use crate::node::Node;
+use crate::runtime::TokioRuntime;
+use dunlin_transport::quic::QuicTransport;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Hints per target.
+pub(super) fn hints(node: &Node) -> Value {
+    let view = node.view();
+    let targets: Vec<Value> = node
+        .hints
+        .stats()
+        .into_iter()
+        .map(|h| {
+            let d = h.dropped;
+            json!({
+                "target": view.name_of(h.target), "host_id": h.target.to_string(), "count": h.count, "bytes": h.bytes,
+                "oldest_s": h.oldest.map(|at| node.runtime.wall().0.saturating_sub(at.0) / 1_000_000),
+                "eta_s": h.eta.as_secs(), "delivered": h.delivered,
+                "dropped": d.window + d.bytes + d.disk + d.expired + d.damaged + d.truncated,
+            })
+        })
+        .collect();
+    json!({ "total": node.hints.count(), "paused": node.hints.is_paused(), "targets": targets })
+}
+
+/// Calls between nodes.
+pub(super) fn network(node: &Node, transport: Option<&QuicTransport>) -> Value {
+    let handled = &node.handler.stats;
+    let mut answer = json!({
+        "handled": { "gossip": count(&handled.gossip), "requests": count(&handled.requests), "bulk": count(&handled.bulk),
+            "overloaded": count(&handled.overloaded) },
+    });
+    if let Some(transport) = transport {
+        let stats = transport.stats();
+        answer["transport"] = json!({
+            "calls": stats.calls, "timeouts": stats.timeouts, "overloaded": stats.overloaded, "frames": stats.frames,
+            "writes": stats.writes, "connections": stats.connections, "connect_failures": stats.connect_failures,
+            "accepted": stats.accepted, "refused": stats.refused,
+        });
+        let view = node.view();
+        let name = |addr| view.peers.values().find(|p| p.address == addr).map(|p| p.name.clone());
+        let peers: Vec<Value> = transport
+            .peers()
+            .into_iter()
+            .map(|p| {
+                json!({ "name": name(p.addr), "address": p.addr.to_string(), "connected": p.connected, "calls_in_flight": p.calls_in_flight,
+                    "bytes_in_flight": p.bytes_in_flight, "rtt_us": p.rtt_us, "packets_sent": p.packets_sent, "last_failure": p.last_failure })
+            })
+            .collect();
+        answer["peers"] = json!(peers);
+    }
+    answer
+}
+
+/// Tasks and queues.
+pub(super) fn tasks(node: &Node, runtime: Option<&TokioRuntime>) -> Value {
+    let tasks: Vec<Value> = runtime
+        .map(TokioRuntime::tasks)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, running, started)| json!({ "task": name, "running": running, "started": started }))
+        .collect();
+    let clients = &node.clients.stats;
+    json!({
+        "tasks": tasks,
+        "queues": {
+            "writes_waiting_for_sync": node.store.waiting(),
+            "client_statements_in_flight": clients.in_flight.load(Ordering::Relaxed),
+            "client_connections": clients.connections.load(Ordering::Relaxed),
+        },
+    })
+}
+
+/// Flushes and compactions.
+pub(super) fn compactions(node: &Node) -> Value {
+    let stats = node.store.engine().stats();
+    json!({
+        "flushes": stats.flushes, "bytes_flushed": stats.bytes_flushed, "compactions": stats.compactions,
+        "bytes_compacted": stats.bytes_compacted, "flushes_pending": stats.tables.iter().map(|t| t.flushes_pending).sum::<u64>(),
+    })
+}
+
+/// Size and SSTables of each table.
+pub(super) fn tables(node: &Node) -> Value {
+    let view = node.view();
+    let stats = node.store.engine().stats();
+    let tables: Vec<Value> = stats
+        .tables
+        .iter()
+        .map(|t| {
+            let def = view.schema.table_by_id(t.table);
+            json!({
+                "table": def.map_or_else(|| t.table.to_string(), |d| format!("{}.{}", d.keyspace, d.name)),
+                "sstables": t.sstables, "sstable_bytes": t.sstable_bytes, "sstable_entries": t.sstable_entries,
+                "memtable_bytes": t.memtable_bytes, "memtable_entries": t.memtable_entries, "tombstones": t.tombstones,
+                "sstables_damaged": t.sstables_damaged, "pinned_bytes": t.pinned_bytes,
+            })
+        })
+        .collect();
+    json!({ "tables": tables })
+}
+
+/// Everything that is counted where it happens.
+pub(super) fn samples(node: &Node, transport: Option<&QuicTransport>) -> Vec<Sample> {
+    let mut all = Vec::new();
+    cluster(node, &mut all);
+    requests(node, &mut all);
+    store(node, &mut all);
+    healing(node, &mut all);
+    if let Some(transport) = transport {
+        let stats = transport.stats();
+        for (name, help, value) in [
+            ("internode_calls", "Calls to other nodes", stats.calls),
+            ("internode_timeouts", "Calls without an answer in time", stats.timeouts),
+            ("internode_overloaded", "Calls refused because too many were in flight", stats.overloaded),
+            ("internode_frames", "Frames sent", stats.frames),
+            ("internode_writes", "Writes that carried them", stats.writes),
+            ("internode_connections", "Connections dialled", stats.connections),
+            ("internode_connect_failures", "Connections that could not be made", stats.connect_failures),
+        ] {
+            all.push(Sample::counter(name, help, value));
+        }
+    }
+    all
+}
+
+fn cluster(node: &Node, all: &mut Vec<Sample>) {
+    let view = node.view();
+    all.push(Sample::gauge("ready", "Whether clients are served", u64::from(node.not_ready().is_none())));
+    all.push(Sample::gauge("uptime_seconds", "Since the start", node.uptime().as_secs()));
+    all.push(Sample::gauge("layout_version", "Newest layout known", view.newest_layout().map_or(0, |l| l.version)));
+    all.push(Sample::gauge("layouts_active", "Layouts that writes go to", view.layouts.len() as u64));
+    all.push(Sample::gauge("members", "Members of the layout that reads use", view.read_layout().map_or(0, |l| l.members.len() as u64)));
+    for n in node.membership.nodes().into_iter().filter(|n| n.host != node.host()) {
+        all.push(Sample::gauge("peer_up", "Whether a node is believed to be up", u64::from(n.up)).with("peer", n.name.clone()));
+        // Gauges are whole numbers: a thousandth is exact enough.
+        let phi = n.phi.unwrap_or(0.0).clamp(0.0, 1e6) * 1000.0;
+        all.push(Sample::gauge("gossip_phi_milli", "Suspicion of a node that is up, in thousandths", phi as u64).with("peer", n.name));
+    }
+}
+
+fn requests(node: &Node, all: &mut Vec<Sample>) {
+    let stats = &node.coordinator().core().stats;
+    for (name, help, value) in [
+        ("coordinated_reads", "Reads coordinated here", &stats.reads),
+        ("coordinated_writes", "Writes coordinated here", &stats.writes),
+        ("forwarded_writes", "Writes passed to a replica", &stats.forwarded_writes),
+        ("speculative_reads", "Replicas asked because another was slow", &stats.speculative_reads),
+        ("read_repairs", "Reads whose replicas differed", &stats.read_repairs),
+        ("stale_layouts", "Requests refused because of another layout", &stats.stale_layouts),
+        ("unavailable", "Requests with too few live replicas", &stats.unavailable),
+        ("timeouts", "Requests that ended in a timeout", &stats.timeouts),
+    ] {
+        all.push(Sample::counter(name, help, count(value)));
+    }
+    let handled = &node.handler.stats;
+    for (lane, value) in [("gossip", &handled.gossip), ("request", &handled.requests), ("bulk", &handled.bulk)] {
+        all.push(Sample::counter("replica_requests", "Calls of other nodes", count(value)).with("lane", lane));
+    }
+    all.push(Sample::counter("replica_requests_refused", "Calls of other nodes refused as overloaded", count(&handled.overloaded)));
+    let clients = &node.clients.stats;
+    all.push(Sample::gauge("client_connections", "Open client connections", clients.connections.load(Ordering::Relaxed) as u64));
+    all.push(Sample::counter("client_connections_refused", "Client connections over the limit", count(&clients.refused)));
+    all.push(Sample::counter("client_statements", "Statements taken", count(&clients.statements)));
+    all.push(Sample::gauge("client_statements_in_flight", "Statements worked on", clients.in_flight.load(Ordering::Relaxed) as u64));
+    all.push(Sample::counter("client_bytes_received", "Bytes from clients", count(&clients.bytes_in)));
+    all.push(Sample::counter("client_bytes_sent", "Bytes to clients", count(&clients.bytes_out)));
+}
+
+fn store(node: &Node, all: &mut Vec<Sample>) {
+    let stats = node.store.engine().stats();
+    for (name, help, value) in [
+        ("commitlog_syncs", "Syncs of the commit log", stats.log.syncs),
+        ("commitlog_frames", "Frames written to the commit log", stats.log.frames),
+        ("commitlog_written_bytes", "Bytes written to the commit log", stats.log.bytes_written),
+        ("flushes", "Memtables written to SSTables", stats.flushes),
+        ("compactions", "Compactions done", stats.compactions),
+        ("compaction_written_bytes", "Bytes written by compactions", stats.bytes_compacted),
+        ("block_cache_hits", "Blocks found in the cache", stats.cache_hits),
+        ("block_cache_misses", "Blocks read from files", stats.cache_misses),
+        ("damaged_blocks", "Blocks that failed their check", stats.damaged_blocks),
+    ] {
+        all.push(Sample::counter(name, help, value));
+    }
+    let sstables: u64 = stats.tables.iter().map(|t| t.sstables).sum();
+    let sstable_bytes: u64 = stats.tables.iter().map(|t| t.sstable_bytes).sum();
+    for (name, help, value) in [
+        ("commitlog_bytes", "Length of the commit log", stats.log.bytes),
+        ("memtable_bytes", "Bytes in memtables", stats.memtable_bytes),
+        ("block_cache_bytes", "Bytes in the block cache", stats.cache_bytes),
+        ("sstables", "SSTables", sstables),
+        ("sstable_bytes", "Bytes in SSTables", sstable_bytes),
+        ("store_waiting", "Writes and reads that wait for a sync", node.store.waiting() as u64),
+        ("store_failed", "Whether the commit log has failed", u64::from(stats.failure.is_some())),
+    ] {
+        all.push(Sample::gauge(name, help, value));
+    }
+}
+
+fn healing(node: &Node, all: &mut Vec<Sample>) {
+    let view = node.view();
+    for h in node.hints.stats() {
+        let target = view.name_of(h.target);
+        let d = h.dropped;
+        all.push(Sample::gauge("hints", "Hints kept", h.count).with("target", target.clone()));
+        all.push(Sample::gauge("hints_bytes", "Their bytes", h.bytes).with("target", target.clone()));
+        all.push(Sample::counter("hints_delivered", "Hints delivered", h.delivered).with("target", target.clone()));
+        let dropped = d.window + d.bytes + d.disk + d.expired + d.damaged + d.truncated;
+        all.push(Sample::counter("hints_dropped", "Hints not kept or not delivered", dropped).with("target", target));
+    }
+    let repair = &node.repairer.stats;
+    for (name, help, value) in [
+        ("repair_comparisons", "Tables compared with a peer", &repair.comparisons),
+        ("repair_failures", "Comparisons that failed", &repair.failures),
+        ("repair_ranges_differing", "Ranges that differed", &repair.ranges_differing),
+        ("repair_records_sent", "Records sent by repair", &repair.records_sent),
+        ("repair_records_received", "Records received by repair", &repair.records_received),
+        ("repair_bytes", "Bytes of records moved by repair", &repair.bytes),
+    ] {
+        all.push(Sample::counter(name, help, count(value)));
+    }
+}

@@ -1,0 +1,172 @@
+//! What takes a while, and what changes something.
+
+use crate::admin::{AdminError, Params};
+use crate::membership::OperateError;
+use crate::node::Node;
+use dunlin_replication::repair::{RepairProgress, RepairScope};
+use dunlin_replication::store::StoreError;
+use dunlin_types::{HostId, TableId};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Repairs that are remembered after their end.
+const REPAIRS_MAX: usize = 64;
+/// Repairs that run at a time.
+const RUNNING_MAX: usize = 8;
+
+/// The tables that `keyspace=` and `table=` name; all without them.
+fn tables(node: &Node, params: &Params) -> Result<Vec<TableId>, AdminError> {
+    let view = node.view();
+    let (keyspace, table) = (params.get("keyspace"), params.get("table"));
+    let fits = |given: Option<&String>, name: &str| given.is_none_or(|g| g == name);
+    let found: Vec<TableId> =
+        view.schema.tables().filter(|t| fits(keyspace, &t.keyspace) && fits(table, &t.name)).map(|t| t.id).collect();
+    if found.is_empty() && (keyspace.is_some() || table.is_some()) {
+        let name = [keyspace, table].into_iter().flatten().cloned().collect::<Vec<_>>().join(".");
+        return Err(AdminError::Wrong(format!("there is no table {name}")));
+    }
+    Ok(found)
+}
+
+fn failed(error: StoreError) -> AdminError {
+    AdminError::Failed(error.to_string())
+}
+
+/// Memtables to SSTables.
+pub(super) async fn flush(node: &Node, params: &Params) -> Result<Value, AdminError> {
+    let tables = tables(node, params)?;
+    for table in &tables {
+        let table = *table;
+        node.store.run(Box::new(move |engine| engine.flush(Some(table)))).await.map_err(failed)?;
+    }
+    Ok(json!({ "tables_flushed": tables.len() }))
+}
+
+/// SSTables into as few as possible.
+pub(super) async fn compact(node: &Node, params: &Params) -> Result<Value, AdminError> {
+    let tables = tables(node, params)?;
+    for table in &tables {
+        let table = *table;
+        node.store.run(Box::new(move |engine| engine.compact(Some(table)))).await.map_err(failed)?;
+    }
+    Ok(json!({ "tables_compacted": tables.len() }))
+}
+
+/// No more clients, everything to disk. The node stays a replica until it is stopped.
+pub(super) async fn drain(node: &Node) -> Result<Value, AdminError> {
+    node.drain();
+    node.hints.flush(true);
+    node.flush().await.map_err(failed)?;
+    Ok(json!({ "drained": true }))
+}
+
+/// The answer to an operator's word about membership.
+pub(super) fn operated(done: Result<(), OperateError>) -> Result<Value, AdminError> {
+    match done {
+        Ok(()) => Ok(json!({ "staged": true, "see": "nodetool layout" })),
+        Err(error) => Err(AdminError::Conflict(error.to_string())),
+    }
+}
+
+/// The host that `host=` names.
+pub(super) fn host(params: &Params) -> Result<HostId, AdminError> {
+    let text = params.get("host").ok_or_else(|| AdminError::Wrong("host= is missing".to_owned()))?;
+    text.parse().map_err(AdminError::Wrong)
+}
+
+/// One repair that an operator asked for.
+#[derive(Clone, Debug, Default)]
+struct RepairState {
+    running: bool,
+    done: usize,
+    total: usize,
+    ranges: u64,
+    ranges_differing: u64,
+    records_sent: u64,
+    records_received: u64,
+    failures: Vec<String>,
+}
+
+impl RepairState {
+    fn json(&self, id: u64) -> Value {
+        let error = (!self.running && !self.failures.is_empty()).then(|| self.failures.join("; "));
+        json!({
+            "id": id, "running": self.running, "done": self.done, "total": self.total.max(1), "ranges": self.ranges,
+            "ranges_differing": self.ranges_differing, "records_sent": self.records_sent,
+            "records_received": self.records_received, "error": error,
+        })
+    }
+
+    fn note(&mut self, step: &RepairProgress<'_>) {
+        (self.done, self.total) = (step.done, step.total);
+        let pair = step.pair;
+        match &pair.result {
+            Some(Ok(outcome)) => {
+                self.ranges += outcome.ranges;
+                self.ranges_differing += outcome.ranges_differing;
+                self.records_sent += outcome.outcome.records_sent;
+                self.records_received += outcome.outcome.records_received;
+            }
+            Some(Err(error)) => self.failures.push(format!("{} with {}: {error}", pair.table, pair.peer)),
+            None => self.failures.push(format!("{} with {}: it is down", pair.table, pair.peer)),
+        }
+    }
+}
+
+/// Repairs that operators asked for, by number.
+#[derive(Default)]
+pub(super) struct Repairs {
+    states: Mutex<BTreeMap<u64, RepairState>>,
+}
+
+impl Repairs {
+    /// Starts one; its progress is shown under its number.
+    pub(super) fn start(self: &Arc<Self>, node: &Arc<Node>, params: &Params) -> Result<Value, AdminError> {
+        tables(node, params)?;
+        let scope = RepairScope {
+            keyspace: params.get("keyspace").cloned(),
+            table: params.get("table").cloned(),
+            peer: params.get("peer").map(|p| p.parse()).transpose().map_err(AdminError::Wrong)?,
+        };
+        let (id, first) = {
+            let mut states = self.states.lock();
+            if states.values().filter(|s| s.running).count() >= RUNNING_MAX {
+                return Err(AdminError::Conflict("too many repairs are running; wait for one to end".to_owned()));
+            }
+            while states.len() >= REPAIRS_MAX {
+                states.pop_first();
+            }
+            let id = states.last_key_value().map_or(1, |(id, _)| id + 1);
+            let state = RepairState { running: true, ..RepairState::default() };
+            let first = state.json(id);
+            states.insert(id, state);
+            (id, first)
+        };
+        let (repairs, repairer) = (Arc::clone(self), node.repairer.clone());
+        let task = async move {
+            let progress = |step: RepairProgress<'_>| repairs.with(id, |state| state.note(&step));
+            repairer.run_once(&scope, &progress).await;
+            repairs.with(id, |state| state.running = false);
+        };
+        drop(node.runtime.spawn("repair-asked", Box::pin(task)));
+        Ok(first)
+    }
+
+    fn with(&self, id: u64, change: impl FnOnce(&mut RepairState)) {
+        if let Some(state) = self.states.lock().get_mut(&id) {
+            change(state);
+        }
+    }
+
+    /// The progress of one, or of all.
+    pub(super) fn show(&self, params: &Params) -> Result<Value, AdminError> {
+        let states = self.states.lock();
+        let Some(id) = params.get("id") else {
+            return Ok(json!({ "repairs": states.iter().map(|(id, s)| s.json(*id)).collect::<Vec<_>>() }));
+        };
+        let id: u64 = id.parse().map_err(|_| AdminError::Wrong(format!("id={id} is not a number")))?;
+        states.get(&id).map(|s| s.json(id)).ok_or_else(|| AdminError::Wrong(format!("there is no repair {id}")))
+    }
+}
