@@ -107,6 +107,8 @@ pub enum ReplicaOutcome {
     Failed,
     /// The connection could not be made or broke.
     Unreachable,
+    /// Believed to be up, and nothing was sent: the request was refused before.
+    NotAsked,
 }
 
 impl ReplicaOutcome {
@@ -120,6 +122,7 @@ impl ReplicaOutcome {
             ReplicaOutcome::StaleLayout => "stale_layout",
             ReplicaOutcome::Failed => "failed",
             ReplicaOutcome::Unreachable => "unreachable",
+            ReplicaOutcome::NotAsked => "not_asked",
         }
     }
 }

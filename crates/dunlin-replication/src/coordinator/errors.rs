@@ -70,15 +70,16 @@ impl Shortfall<'_> {
             .hosts
             .iter()
             .enumerate()
-            .map(|(i, host)| (self.view.name_of(*host), self.outcome(i)))
+            .map(|(i, host)| (self.view.name_of(*host), self.outcome(i, code)))
             .collect();
         Box::new(error)
     }
 
-    fn outcome(&self, index: usize) -> ReplicaOutcome {
+    fn outcome(&self, index: usize, code: ErrorCode) -> ReplicaOutcome {
         match self.outcomes.get(index).copied().flatten() {
             Some(outcome) => outcome,
             None if self.replicas.alive & 1 << index == 0 => ReplicaOutcome::Down,
+            None if code == ErrorCode::Unavailable => ReplicaOutcome::NotAsked,
             None => ReplicaOutcome::Timeout,
         }
     }

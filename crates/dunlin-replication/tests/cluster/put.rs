@@ -58,6 +58,7 @@ fn unavailable_sends_nothing_and_keeps_no_hint() {
         assert_eq!((error.code, error.applied), (ErrorCode::Unavailable, Some(Applied::No)));
         assert_eq!((error.required, error.received, error.alive), (2, 0, 1));
         assert!(error.replicas.contains(&("n1".into(), ReplicaOutcome::Down)));
+        assert!(error.replicas.contains(&("n0".into(), ReplicaOutcome::NotAsked)));
     });
     assert!(cluster.net.calls.lock().unwrap().is_empty());
     assert_eq!(cluster.nodes[0].hints.count(), 0);
