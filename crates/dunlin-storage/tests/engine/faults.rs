@@ -1,9 +1,10 @@
 //! Every changing operation fails once, in every way; and reads fail.
 
 use crate::crash::workload;
-use crate::support::{Driver, all, key, latest, tiny, try_all, value};
+use crate::support::{Driver, TABLES, all, key, latest, tiny, try_all, value};
 use dunlin_storage::fs::memory::{Fault, OperationKind};
 use dunlin_storage::{Engine, EngineError};
+use dunlin_types::{Micros, Value};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +34,6 @@ fn fail_at(seed: u64, at: u64, error: ErrorKind) -> bool {
         assert!(errors > 0, "{what}");
         assert!(matches!(driver.write(), Err(EngineError::LogClosed(_))), "{what}");
         assert!(driver.engine().commit().is_err(), "{what}: a failed sync is never tried again");
-        driver.open.pop();
     } else {
         // Whatever failed, failed alone: nothing is lost or stuck.
         driver.engine().commit().expect("commit");
@@ -162,5 +162,27 @@ fn too_much_unflushed_is_refused() {
     driver.write().expect("there is room again");
     let (token, key) = key(1);
     let record = latest(value(&mut driver.chance, 1));
-    driver.engine().merge(crate::support::TABLES[0], token, &key, &record, false).expect("write");
+    driver.engine().merge(TABLES[0], token, &key, &record, false).expect("write");
+}
+
+#[test]
+fn a_refused_write_is_nowhere() {
+    // So long that the writer itself takes the buffer to the file, which fails.
+    let mut driver = Driver::new(6, tiny());
+    driver.start().expect("open");
+    driver.fs.set_hook(Some(Box::new(|operation| {
+        let log = operation.kind == OperationKind::Write && operation.path.starts_with("log");
+        log.then_some(Fault::Error(ErrorKind::Other))
+    })));
+    let (token, key) = key(1);
+    let long = latest(Value { written: Micros(1), expires: None, data: Some(vec![b'x'; 400 << 10].into()) });
+    let change = |_| Ok::<_, std::convert::Infallible>(long.clone());
+    let engine = driver.engine();
+    match engine.update(TABLES[0], token, &key, change, true) {
+        // Written so far as anybody knows: it fails when it is waited for.
+        Ok((_, position)) => assert!(engine.commit().is_err() && engine.durable() < position),
+        Err(error) => assert!(engine.get(TABLES[0], token, &key).expect("reads go on").is_none(), "{error}"),
+    }
+    let refused = engine.merge(TABLES[0], token, &key, &long, true);
+    assert!(matches!(refused, Err(EngineError::LogClosed(_))), "closed from the beginning: {refused:?}");
 }

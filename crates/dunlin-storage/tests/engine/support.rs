@@ -159,13 +159,8 @@ impl Driver {
                 self.open.push((position, (table, token, key), logged.expect("written")));
                 Ok(())
             }
-            Err(e) => {
-                if let (EngineError::LogClosed(_), Some(record)) = (&e, logged) {
-                    // It may have been appended before the log was closed.
-                    self.open.push((LogPosition(u64::MAX), (table, token, key), record));
-                }
-                Err(e)
-            }
+            // Nothing was applied, nor will be after a restart.
+            Err(e) => Err(e),
         }
     }
 
