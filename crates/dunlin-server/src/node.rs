@@ -135,7 +135,9 @@ impl Node {
         let engine = Engine::open(fs.clone(), options)
             .map_err(|source| StartError::Store { dir: dir.display().to_string(), source })?;
         let store: Arc<dyn LocalStore> = match store_mode {
-            StoreMode::Threads => ThreadedStore::start(engine, fs.clone()).map_err(StartError::Threads)?,
+            StoreMode::Threads => {
+                ThreadedStore::start(engine, fs.clone(), &runtime).map_err(StartError::Threads)?
+            }
             StoreMode::Inline => InlineStore::start(engine, runtime.clone()),
         };
         let hints =
@@ -349,7 +351,16 @@ struct Tell {
 impl Tell {
     async fn run(self) {
         loop {
-            self.membership.tell(load_bytes(self.store.engine()), self.hints.count());
+            // Statistics wait for a running sync of the log: not on this thread.
+            let load = Arc::new(AtomicU64::new(0));
+            let found = load.clone();
+            let job = Box::new(move |engine: &Engine| {
+                found.store(load_bytes(engine), Ordering::Relaxed);
+                Ok(())
+            });
+            if self.store.run(job).await.is_ok() {
+                self.membership.tell(load.load(Ordering::Relaxed), self.hints.count());
+            }
             self.runtime.sleep(TELL_EVERY).await;
         }
     }

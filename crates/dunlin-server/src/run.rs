@@ -37,7 +37,10 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(file, &config::process_environment())?;
     log::start(&config.log)?;
     abort_on_panic();
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let done = tokio.block_on(run(config));
     // Tasks that were told to end are not waited for.
     tokio.shutdown_background();
@@ -87,16 +90,25 @@ impl Server {
             address => Some(parse("internode.advertise", address)?),
         };
         let paths = &config.internode;
-        let tls = TlsIdentity::from_files(&paths.ca, &paths.certificate, &paths.key)
-            .context("[internode] certificates (make them with `dunlin certs init` and `dunlin certs issue`)")?;
+        let tls = TlsIdentity::from_files(&paths.ca, &paths.certificate, &paths.key).context(
+            "[internode] certificates (make them with `dunlin certs init` and `dunlin certs issue`)",
+        )?;
         if **tls.name() != *config.node.name {
-            anyhow::bail!("node.name is {:?}, but internode.certificate names {:?}: they have to be the same", config.node.name, tls.name());
+            anyhow::bail!(
+                "node.name is {:?}, but internode.certificate names {:?}: they have to be the same",
+                config.node.name,
+                tls.name()
+            );
         }
         let client_tls = if config.client.tls { Some(acceptor(&config)?) } else { None };
         let client: SocketAddr = parse("client.address", &config.client.address)?;
         let admin_address: SocketAddr = parse("admin.address", &config.admin.address)?;
-        let transport = Arc::new(QuicTransport::bind(QuicOptions { listen: internode, advertise, tls }).context("internode.address")?);
-        let admin = std::net::TcpListener::bind(admin_address).with_context(|| format!("cannot listen on admin.address {admin_address}"))?;
+        let transport = Arc::new(
+            QuicTransport::bind(QuicOptions { listen: internode, advertise, tls })
+                .context("internode.address")?,
+        );
+        let admin = std::net::TcpListener::bind(admin_address)
+            .with_context(|| format!("cannot listen on admin.address {admin_address}"))?;
         admin.set_nonblocking(true)?;
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let node = Node::start(NodeParts {
@@ -140,7 +152,9 @@ fn parse(key: &str, address: &str) -> anyhow::Result<SocketAddr> {
 
 /// TLS for clients: the server's certificate only.
 fn acceptor(config: &Config) -> anyhow::Result<TlsAcceptor> {
-    let pick = |own: &std::path::PathBuf, internode: &std::path::PathBuf| if own.as_os_str().is_empty() { internode.clone() } else { own.clone() };
+    let pick = |own: &std::path::PathBuf, internode: &std::path::PathBuf| {
+        if own.as_os_str().is_empty() { internode.clone() } else { own.clone() }
+    };
     let certificate = pick(&config.client.certificate, &config.internode.certificate);
     let key = pick(&config.client.key, &config.internode.key);
     let chain = CertificateDer::pem_file_iter(&certificate)

@@ -27,7 +27,11 @@ pub struct AdminDoor {
 
 impl AdminDoor {
     /// Over a running node.
-    pub fn new(node: Arc<Node>, runtime: Option<Arc<TokioRuntime>>, transport: Option<Arc<QuicTransport>>) -> AdminDoor {
+    pub fn new(
+        node: Arc<Node>,
+        runtime: Option<Arc<TokioRuntime>>,
+        transport: Option<Arc<QuicTransport>>,
+    ) -> AdminDoor {
         AdminDoor { node, runtime, transport, repairs: Arc::default() }
     }
 }

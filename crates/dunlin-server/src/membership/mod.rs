@@ -151,7 +151,10 @@ impl Membership {
             (None, Some(cluster)) => identity.set_cluster(cluster)?,
             _ => {}
         }
-        tables.apply(&saved.schema).map_err(MembershipError::Tables)?;
+        // Without any schema nothing is dropped: its file may be lost, and the others have another copy.
+        if saved.schema != Schema::default() {
+            tables.apply(&saved.schema).map_err(MembershipError::Tables)?;
+        }
         clock.observe(saved.schema.stamp_max(), runtime.wall());
         let mut config =
             GossipConfig::new(settings.cluster_name.clone(), transport.local_addr(), seeds.clone());

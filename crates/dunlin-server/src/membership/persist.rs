@@ -90,7 +90,7 @@ fn write(fs: &dyn Fs, file: &str, head: &str, content: &[u8]) -> io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dunlin_storage::fs::{File as _, MemFs, OpenMode};
+    use dunlin_storage::fs::{MemFs, OpenMode};
     use dunlin_types::HostId;
     use dunlin_types::Micros;
     use dunlin_types::schema::{KeyspaceDef, Replication};

@@ -73,6 +73,7 @@ impl State {
         let old_digest = before.as_ref().map(LayoutChain::digest);
         if !self.stopping {
             self.step(runtime);
+            self.forget_the_gone();
         }
         if self.chain.as_ref().map(LayoutChain::digest) != old_digest || self.unsaved {
             changed = true;
@@ -137,6 +138,16 @@ impl State {
         let layout = chain.completed();
         if layout.version != completed {
             tracing::info!(version = layout.version, members = layout.members.len(), "layout is complete");
+        }
+    }
+
+    /// Drops nodes from gossip that left the cluster and are down.
+    fn forget_the_gone(&mut self) {
+        let gone = self.gossip.peers().into_iter().filter(|p| !p.up && self.status(p.host) == "left");
+        let gone: Vec<HostId> = gone.map(|p| p.host).collect();
+        for host in gone {
+            self.gossip.forget(host);
+            self.down_since.remove(&host);
         }
     }
 

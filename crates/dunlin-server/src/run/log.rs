@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Takes the process's log lines from now on.
 pub(super) fn start(section: &LogSection) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&section.level).with_context(|| format!("log.level = {:?}", section.level))?;
+    let filter =
+        EnvFilter::try_new(&section.level).with_context(|| format!("log.level = {:?}", section.level))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let done = match section.format {
         LogFormat::Text => lines.with_ansi(false).try_init(),

@@ -24,7 +24,8 @@ pub(super) async fn addresses(mut config: Config) -> anyhow::Result<Config> {
         ("admin.address", &mut config.admin.address),
     ] {
         if !value.is_empty() {
-            *value = resolve(value, Instant::now() + PATIENCE).await.with_context(|| key.to_owned())?.to_string();
+            *value =
+                resolve(value, Instant::now() + PATIENCE).await.with_context(|| key.to_owned())?.to_string();
         }
     }
     let until = Instant::now() + PATIENCE;
@@ -33,7 +34,9 @@ pub(super) async fn addresses(mut config: Config) -> anyhow::Result<Config> {
         match resolve(seed, until).await {
             Ok(address) => seeds.push(address.to_string()),
             // Without it nobody could say who founds the cluster.
-            Err(error) if place == 0 => return Err(error.context("cluster.seeds: the first one decides who founds the cluster")),
+            Err(error) if place == 0 => {
+                return Err(error.context("cluster.seeds: the first one decides who founds the cluster"));
+            }
             Err(error) => tracing::warn!(%seed, %error, "a seed is left out"),
         }
     }

@@ -136,14 +136,28 @@ fn cluster(node: &Node, all: &mut Vec<Sample>) {
     let view = node.view();
     all.push(Sample::gauge("ready", "Whether clients are served", u64::from(node.not_ready().is_none())));
     all.push(Sample::gauge("uptime_seconds", "Since the start", node.uptime().as_secs()));
-    all.push(Sample::gauge("layout_version", "Newest layout known", view.newest_layout().map_or(0, |l| l.version)));
+    all.push(Sample::gauge(
+        "layout_version",
+        "Newest layout known",
+        view.newest_layout().map_or(0, |l| l.version),
+    ));
     all.push(Sample::gauge("layouts_active", "Layouts that writes go to", view.layouts.len() as u64));
-    all.push(Sample::gauge("members", "Members of the layout that reads use", view.read_layout().map_or(0, |l| l.members.len() as u64)));
+    all.push(Sample::gauge(
+        "members",
+        "Members of the layout that reads use",
+        view.read_layout().map_or(0, |l| l.members.len() as u64),
+    ));
     for n in node.membership.nodes().into_iter().filter(|n| n.host != node.host()) {
-        all.push(Sample::gauge("peer_up", "Whether a node is believed to be up", u64::from(n.up)).with("peer", n.name.clone()));
+        all.push(
+            Sample::gauge("peer_up", "Whether a node is believed to be up", u64::from(n.up))
+                .with("peer", n.name.clone()),
+        );
         // Gauges are whole numbers: a thousandth is exact enough.
         let phi = n.phi.unwrap_or(0.0).clamp(0.0, 1e6) * 1000.0;
-        all.push(Sample::gauge("gossip_phi_milli", "Suspicion of a node that is up, in thousandths", phi as u64).with("peer", n.name));
+        all.push(
+            Sample::gauge("gossip_phi_milli", "Suspicion of a node that is up, in thousandths", phi as u64)
+                .with("peer", n.name),
+        );
     }
 }
 
@@ -162,15 +176,35 @@ fn requests(node: &Node, all: &mut Vec<Sample>) {
         all.push(Sample::counter(name, help, count(value)));
     }
     let handled = &node.handler.stats;
-    for (lane, value) in [("gossip", &handled.gossip), ("request", &handled.requests), ("bulk", &handled.bulk)] {
-        all.push(Sample::counter("replica_requests", "Calls of other nodes", count(value)).with("lane", lane));
+    for (lane, value) in
+        [("gossip", &handled.gossip), ("request", &handled.requests), ("bulk", &handled.bulk)]
+    {
+        all.push(
+            Sample::counter("replica_requests", "Calls of other nodes", count(value)).with("lane", lane),
+        );
     }
-    all.push(Sample::counter("replica_requests_refused", "Calls of other nodes refused as overloaded", count(&handled.overloaded)));
+    all.push(Sample::counter(
+        "replica_requests_refused",
+        "Calls of other nodes refused as overloaded",
+        count(&handled.overloaded),
+    ));
     let clients = &node.clients.stats;
-    all.push(Sample::gauge("client_connections", "Open client connections", clients.connections.load(Ordering::Relaxed) as u64));
-    all.push(Sample::counter("client_connections_refused", "Client connections over the limit", count(&clients.refused)));
+    all.push(Sample::gauge(
+        "client_connections",
+        "Open client connections",
+        clients.connections.load(Ordering::Relaxed) as u64,
+    ));
+    all.push(Sample::counter(
+        "client_connections_refused",
+        "Client connections over the limit",
+        count(&clients.refused),
+    ));
     all.push(Sample::counter("client_statements", "Statements taken", count(&clients.statements)));
-    all.push(Sample::gauge("client_statements_in_flight", "Statements worked on", clients.in_flight.load(Ordering::Relaxed) as u64));
+    all.push(Sample::gauge(
+        "client_statements_in_flight",
+        "Statements worked on",
+        clients.in_flight.load(Ordering::Relaxed) as u64,
+    ));
     all.push(Sample::counter("client_bytes_received", "Bytes from clients", count(&clients.bytes_in)));
     all.push(Sample::counter("client_bytes_sent", "Bytes to clients", count(&clients.bytes_out)));
 }
@@ -212,9 +246,14 @@ fn healing(node: &Node, all: &mut Vec<Sample>) {
         let d = h.dropped;
         all.push(Sample::gauge("hints", "Hints kept", h.count).with("target", target.clone()));
         all.push(Sample::gauge("hints_bytes", "Their bytes", h.bytes).with("target", target.clone()));
-        all.push(Sample::counter("hints_delivered", "Hints delivered", h.delivered).with("target", target.clone()));
+        all.push(
+            Sample::counter("hints_delivered", "Hints delivered", h.delivered).with("target", target.clone()),
+        );
         let dropped = d.window + d.bytes + d.disk + d.expired + d.damaged + d.truncated;
-        all.push(Sample::counter("hints_dropped", "Hints not kept or not delivered", dropped).with("target", target));
+        all.push(
+            Sample::counter("hints_dropped", "Hints not kept or not delivered", dropped)
+                .with("target", target),
+        );
     }
     let repair = &node.repairer.stats;
     for (name, help, value) in [

@@ -62,7 +62,10 @@ pub(super) fn attention(node: &Node) -> Vec<String> {
     let mut lines = Vec::new();
     let seen = node.membership.nodes();
     for n in seen.iter().filter(|n| !n.up && n.state != "left") {
-        let since = n.down_for.map_or_else(|| "since before this node started".to_owned(), |d| format!("since {} s", d.as_secs()));
+        let since = n.down_for.map_or_else(
+            || "since before this node started".to_owned(),
+            |d| format!("since {} s", d.as_secs()),
+        );
         lines.push(format!("{} is down {since}", n.name));
     }
     if let Some(why) = node.not_ready() {
@@ -73,7 +76,11 @@ pub(super) fn attention(node: &Node) -> Vec<String> {
             lines.push(format!("staged: {} {}", node.view().name_of(host), change.name()));
         }
         if chain.in_transition() {
-            lines.push(format!("layout {} is on its way to {}", chain.completed().version, chain.newest().version));
+            lines.push(format!(
+                "layout {} is on its way to {}",
+                chain.completed().version,
+                chain.newest().version
+            ));
         }
     }
     if let Some(progress) = node.membership.sync_progress().and_then(|p| p.transfer) {
@@ -104,7 +111,9 @@ fn skews(node: &Node) -> Vec<String> {
     let far = nodes.iter().filter(|n| n.up && n.host != node.host()).filter_map(|n| {
         let theirs: u64 = n.values.iter().find(|(k, _)| k == key::WALL_CLOCK)?.1.parse().ok()?;
         let apart = wall.abs_diff(theirs);
-        (apart > SKEW_US).then(|| format!("the clock of {} is about {} s away from this node's", n.name, apart / 1_000_000))
+        (apart > SKEW_US).then(|| {
+            format!("the clock of {} is about {} s away from this node's", n.name, apart / 1_000_000)
+        })
     });
     far.collect()
 }
@@ -175,8 +184,11 @@ pub(super) fn describe_cluster(node: &Node) -> Value {
         let digest = digest.map_or_else(|| "unknown".to_owned(), |d| hex(&d));
         schemas.entry(digest).or_default().push(view.name_of(host));
     }
-    let keyspaces: Map<String, Value> =
-        view.schema.keyspaces().map(|k| (k.name.clone(), json!(describe::replication(&k.replication)))).collect();
+    let keyspaces: Map<String, Value> = view
+        .schema
+        .keyspaces()
+        .map(|k| (k.name.clone(), json!(describe::replication(&k.replication))))
+        .collect();
     json!({
         "name": node.config.cluster.name,
         "cluster_id": layout.map(|l| l.cluster.to_string()),
@@ -209,7 +221,9 @@ pub(super) fn gossip_info(node: &Node) -> Value {
 
 /// Layouts in force, staged changes, watermarks.
 pub(super) fn layout(node: &Node) -> Value {
-    let Some(chain) = node.membership.chain() else { return json!({ "layouts": [], "staged": [], "watermarks": [] }) };
+    let Some(chain) = node.membership.chain() else {
+        return json!({ "layouts": [], "staged": [], "watermarks": [] });
+    };
     let view = node.view();
     let describe = |layout: &Layout| {
         let members: Vec<&str> = layout.members.iter().map(|m| m.name.as_str()).collect();
@@ -218,7 +232,8 @@ pub(super) fn layout(node: &Node) -> Value {
     let layouts: Vec<Value> = chain.write_layouts().iter().map(|l| describe(l)).collect();
     let staged: Vec<Value> =
         chain.pending_changes().map(|(host, c)| json!({ "node": view.name_of(host), "host_id": host.to_string(), "change": c.name() })).collect();
-    let hosts: BTreeSet<HostId> = chain.write_layouts().iter().flat_map(|l| l.members.iter().map(|m| m.host)).collect();
+    let hosts: BTreeSet<HostId> =
+        chain.write_layouts().iter().flat_map(|l| l.members.iter().map(|m| m.host)).collect();
     let watermarks: Vec<Value> = hosts
         .into_iter()
         .map(|host| {
@@ -226,7 +241,8 @@ pub(super) fn layout(node: &Node) -> Value {
             json!({ "node": view.name_of(host), "ack": marks.ack, "sync": marks.sync, "sync_ack": marks.sync_ack })
         })
         .collect();
-    let moves: Vec<Value> = moves(node, &chain).into_iter().map(|(to, vnodes)| json!({ "to": to, "vnodes": vnodes })).collect();
+    let moves: Vec<Value> =
+        moves(node, &chain).into_iter().map(|(to, vnodes)| json!({ "to": to, "vnodes": vnodes })).collect();
     let copying = node.membership.sync_progress().map(|p| {
         let transfer = p.transfer.unwrap_or_default();
         let waiting: Vec<String> = transfer.waiting_for.iter().map(|h| view.name_of(*h)).collect();
@@ -269,10 +285,13 @@ pub(super) fn endpoints(node: &Node, params: &Params) -> Result<Value, AdminErro
         .schema
         .table(keyspace, table)
         .ok_or_else(|| AdminError::Wrong(format!("there is no table {keyspace}.{table}")))?;
-    let layout = view.read_layout().ok_or_else(|| AdminError::Conflict("this node is not part of a cluster yet".to_owned()))?;
+    let layout = view
+        .read_layout()
+        .ok_or_else(|| AdminError::Conflict("this node is not part of a cluster yet".to_owned()))?;
     let key = parse_key(def.key_type, text)?;
     let token = layout.token(&key);
-    let replication = view.schema.keyspace(keyspace).map_or(Replication::Simple(1), |k| k.replication.clone());
+    let replication =
+        view.schema.keyspace(keyspace).map_or(Replication::Simple(1), |k| k.replication.clone());
     let placement = Placement::new(layout, &replication);
     let endpoints: Vec<Value> = placement
         .replicas(layout.vnode_of(token))
@@ -298,4 +317,3 @@ fn parse_key(kind: dunlin_types::schema::KeyType, text: &str) -> Result<Key, Adm
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
-

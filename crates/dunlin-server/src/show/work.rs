@@ -21,8 +21,12 @@ fn tables(node: &Node, params: &Params) -> Result<Vec<TableId>, AdminError> {
     let view = node.view();
     let (keyspace, table) = (params.get("keyspace"), params.get("table"));
     let fits = |given: Option<&String>, name: &str| given.is_none_or(|g| g == name);
-    let found: Vec<TableId> =
-        view.schema.tables().filter(|t| fits(keyspace, &t.keyspace) && fits(table, &t.name)).map(|t| t.id).collect();
+    let found: Vec<TableId> = view
+        .schema
+        .tables()
+        .filter(|t| fits(keyspace, &t.keyspace) && fits(table, &t.name))
+        .map(|t| t.id)
+        .collect();
     if found.is_empty() && (keyspace.is_some() || table.is_some()) {
         let name = [keyspace, table].into_iter().flatten().cloned().collect::<Vec<_>>().join(".");
         return Err(AdminError::Wrong(format!("there is no table {name}")));
@@ -133,7 +137,9 @@ impl Repairs {
         let (id, first) = {
             let mut states = self.states.lock();
             if states.values().filter(|s| s.running).count() >= RUNNING_MAX {
-                return Err(AdminError::Conflict("too many repairs are running; wait for one to end".to_owned()));
+                return Err(AdminError::Conflict(
+                    "too many repairs are running; wait for one to end".to_owned(),
+                ));
             }
             while states.len() >= REPAIRS_MAX {
                 states.pop_first();
@@ -167,6 +173,9 @@ impl Repairs {
             return Ok(json!({ "repairs": states.iter().map(|(id, s)| s.json(*id)).collect::<Vec<_>>() }));
         };
         let id: u64 = id.parse().map_err(|_| AdminError::Wrong(format!("id={id} is not a number")))?;
-        states.get(&id).map(|s| s.json(id)).ok_or_else(|| AdminError::Wrong(format!("there is no repair {id}")))
+        states
+            .get(&id)
+            .map(|s| s.json(id))
+            .ok_or_else(|| AdminError::Wrong(format!("there is no repair {id}")))
     }
 }

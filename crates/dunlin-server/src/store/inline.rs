@@ -58,6 +58,7 @@ async fn commit_loop(inner: Arc<Inner>) {
         let took = base + inner.runtime.below(base);
         inner.runtime.sleep(Duration::from_micros(took)).await;
         inner.shared.commit();
+        inner.shared.settle();
         inner.runtime.event("store_commit", inner.shared.engine.durable().0, 0);
     }
 }

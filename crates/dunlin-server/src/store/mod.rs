@@ -15,8 +15,9 @@ use dunlin_replication::store::{Change, Durability, Entry, StoreError, Updated};
 use dunlin_storage::{Engine, EngineError, LogPosition, TableOptions, UpdateError};
 use dunlin_types::runtime::BoxFuture;
 use dunlin_types::{Key, Record, TableDef, TableId, Token, TokenRange};
-use std::sync::Arc;
+use parking_lot::{RwLock, RwLockReadGuard};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use waiters::{Goal, Waiters};
 
 pub use inline::InlineStore;
@@ -46,8 +47,11 @@ struct Shared {
     waiters: Waiters,
     /// Fuller than clients may make it.
     disk_full: AtomicBool,
-    /// No more writes: the node is about to end.
-    closed: AtomicBool,
+    /// No more writes: the node is about to end. Held for reading by a write until it is in the log, so
+    /// that the last commit has all of them.
+    closed: RwLock<bool>,
+    /// Why nothing becomes durable any more.
+    failed: OnceLock<StoreError>,
 }
 
 impl Shared {
@@ -56,25 +60,33 @@ impl Shared {
             engine,
             waiters: Waiters::default(),
             disk_full: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
+            closed: RwLock::new(false),
+            failed: OnceLock::new(),
         }
     }
 
-    fn check_open(&self) -> Result<(), StoreError> {
-        match self.closed.load(Ordering::Acquire) {
+    /// A write may go into the log while this is held.
+    fn enter(&self) -> Result<RwLockReadGuard<'_, bool>, StoreError> {
+        let closed = self.closed.read_recursive();
+        match *closed {
             true => Err(StoreError::ReadOnly("this node is stopping".into())),
-            false => Ok(()),
+            false => Ok(closed),
         }
+    }
+
+    /// Takes no more writes; waits for those that are on their way into the log.
+    fn shut(&self) {
+        *self.closed.write() = true;
     }
 
     /// Takes no more writes and makes those taken durable.
     fn finish(&self) -> Result<(), StoreError> {
-        self.closed.store(true, Ordering::Release);
+        self.shut();
         let last = self.engine.commit().map(drop).map_err(store_error);
-        match &last {
-            Ok(()) => self.waiters.complete(self.engine.durable(), self.engine.written()),
-            Err(error) => self.waiters.fail(error),
+        if let Err(error) = &last {
+            let _ = self.failed.set(error.clone());
         }
+        self.settle();
         last
     }
 
@@ -95,7 +107,11 @@ impl Shared {
         let Some(waiting) = self.waiters.add(position, goal) else {
             return ready(Err(StoreError::Overloaded));
         };
-        wake();
+        // After a failure nobody else will come to say so.
+        match self.failed.get() {
+            Some(_) => self.settle(),
+            None => wake(),
+        }
         Box::pin(async move {
             waiting.await.unwrap_or_else(|_| Err(StoreError::ReadOnly("the store is closed".into())))
         })
@@ -128,9 +144,10 @@ impl Shared {
         durability: Durability,
         wake: impl Fn(),
     ) -> BoxFuture<'static, Result<(), StoreError>> {
-        if let Err(error) = self.check_open() {
-            return ready(Err(error));
-        }
+        let _entered = match self.enter() {
+            Ok(entered) => entered,
+            Err(error) => return ready(Err(error)),
+        };
         let goal = Goal::from(durability);
         match self.engine.merge(table, token, key, record, goal == Goal::Durable) {
             Ok(position) => self.wait(position, goal, wake),
@@ -147,7 +164,7 @@ impl Shared {
         durability: Durability,
         wake: impl Fn(),
     ) -> Result<Updated, StoreError> {
-        self.check_open()?;
+        let _entered = self.enter()?;
         if self.disk_full.load(Ordering::Relaxed) {
             return Err(StoreError::DiskFull(
                 "the disk is 95 % full: client writes stop, everything else goes on".into(),
@@ -184,21 +201,28 @@ impl Shared {
         Box::pin(async move { wait.await.map(|()| entries) })
     }
 
-    /// One round of the committer: makes durable what is waited for. Whether anybody waited.
+    /// One round of the committer: makes durable what is waited for. Whether there was anything to do;
+    /// [`Shared::settle`] then wakes those who waited.
     fn commit(&self) -> bool {
-        let Some(goal) = self.waiters.most_wanted() else { return false };
-        let done = match goal {
-            Goal::Durable => self.engine.commit().map(drop),
-            Goal::Written => self.engine.write_out().map(drop),
+        let goal = self.waiters.most_wanted(self.engine.durable(), self.engine.written());
+        let done = match goal.filter(|_| self.failed.get().is_none()) {
+            Some(Goal::Durable) => self.engine.commit().map(drop),
+            Some(Goal::Written) => self.engine.write_out().map(drop),
+            None => return false,
         };
-        match done {
-            Ok(()) => self.waiters.complete(self.engine.durable(), self.engine.written()),
-            Err(error) => {
-                tracing::error!(%error, "the commit log failed: this node takes no more writes until it is started again");
-                self.waiters.fail(&store_error(error));
-            }
+        if let Err(error) = done {
+            tracing::error!(%error, "the commit log failed: this node takes no more writes until it is started again");
+            let _ = self.failed.set(store_error(error));
         }
         true
+    }
+
+    /// Wakes those whose writes are where they have to be; all of them after a failure.
+    fn settle(&self) {
+        self.waiters.complete(self.engine.durable(), self.engine.written());
+        if let Some(error) = self.failed.get() {
+            self.waiters.fail(error);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{EngineJob, LocalStore, Shared, ready, store_error};
 use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
 use dunlin_storage::Engine;
 use dunlin_storage::fs::Fs;
-use dunlin_types::runtime::BoxFuture;
+use dunlin_types::runtime::{BoxFuture, SharedRuntime, TaskHandle};
 use dunlin_types::{Key, Record, TableId, Token, TokenRange};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// How often maintenance looks for work that nobody announced.
 const MAINTENANCE_EVERY: Duration = Duration::from_millis(200);
@@ -59,6 +59,8 @@ type Job = (EngineJob, oneshot::Sender<Result<(), StoreError>>);
 
 struct Workers {
     shared: Shared,
+    /// Rung after a commit.
+    committed: Notify,
     fs: Arc<dyn Fs>,
     commit: Bell,
     maintain: Bell,
@@ -70,13 +72,15 @@ struct Workers {
 pub struct ThreadedStore {
     workers: Arc<Workers>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    settler: TaskHandle,
 }
 
 impl ThreadedStore {
     /// Starts the threads over an open engine.
-    pub fn start(engine: Engine, fs: Arc<dyn Fs>) -> io::Result<Arc<ThreadedStore>> {
+    pub fn start(engine: Engine, fs: Arc<dyn Fs>, runtime: &SharedRuntime) -> io::Result<Arc<ThreadedStore>> {
         let workers = Arc::new(Workers {
             shared: Shared::new(Arc::new(engine)),
+            committed: Notify::new(),
             fs,
             commit: Bell::default(),
             maintain: Bell::default(),
@@ -89,7 +93,17 @@ impl ThreadedStore {
             Builder::new().name("dunlin-commit".into()).spawn(move || committer.commit_loop())?,
             Builder::new().name("dunlin-maintain".into()).spawn(move || maintainer.maintenance_loop())?,
         ];
-        Ok(Arc::new(ThreadedStore { workers, threads: Mutex::new(threads) }))
+        // One wake of the runtime for all writes of a commit: woken one by one from another thread, each
+        // would cost a system call.
+        let settler = Arc::clone(&workers);
+        let settle = async move {
+            loop {
+                settler.committed.notified().await;
+                settler.shared.settle();
+            }
+        };
+        let settler = runtime.spawn("store-settle", Box::pin(settle));
+        Ok(Arc::new(ThreadedStore { workers, threads: Mutex::new(threads), settler }))
     }
 
     fn shared(&self) -> &Shared {
@@ -106,8 +120,9 @@ impl Workers {
     /// does not wait.
     fn commit_loop(&self) {
         while !self.stopping() {
-            if !self.shared.commit() {
-                self.commit.wait();
+            match self.shared.commit() {
+                true => self.committed.notify_one(),
+                false => self.commit.wait(),
             }
         }
     }
@@ -223,7 +238,7 @@ impl LocalStore for ThreadedStore {
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.shared().closed.store(true, Ordering::Release);
+        self.shared().shut();
         self.workers.stop();
         let threads: Vec<JoinHandle<()>> = self.threads.lock().drain(..).collect();
         for thread in threads {
@@ -241,6 +256,7 @@ impl LocalStore for ThreadedStore {
 
 impl Drop for ThreadedStore {
     fn drop(&mut self) {
+        self.settler.abort();
         self.workers.stop();
     }
 }

