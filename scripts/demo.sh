@@ -74,15 +74,21 @@ say "cluster ready after $(( ($(date +%s%N) - began) / 1000000 )) ms"
 client() { echo "127.0.0.1:$((base + 10 * ($1 - 1)))"; }
 tool() { node=$1; shift; "$nodetool" --host 127.0.0.1 --port $((base + 10 * (node - 1) + 2)) "$@"; }
 
+# Writes that the three nodes have coordinated.
+written() {
+  for node in 1 2 3; do tool $node --format json info 2>/dev/null || true; done |
+    grep -Eo '"client_writes": *[0-9]+' | grep -Eo '[0-9]+' | awk '{ s += $1 } END { print s + 0 }'
+}
+
 "$dunlin" shell "$(client 1)" -e "CREATE TABLE words (lemma text PRIMARY KEY, gloss text)" >/dev/null
 
-# --- load, and kill node 3 half-way ---------------------------------------------------------------
+# --- load, and kill node 3 on the way ---------------------------------------------------------------
 began=$(date +%s%N)
 "$dunlin" shell "$(client 1)" -e "CONSISTENCY QUORUM; COPY words (lemma, gloss) FROM '$csv'" > "$work/copy.out" 2> "$work/copy.err" &
 copy=$!
 while kill -0 $copy 2>/dev/null; do
-  loaded=$(tool 1 --format json info 2>/dev/null | grep -Eo '"client_writes": *[0-9]+' | grep -Eo '[0-9]+' || echo 0)
-  [ "${loaded:-0}" -ge $((total / 2)) ] && break
+  loaded=$(written)
+  [ "$loaded" -ge $((total / 3)) ] && break
   sleep 0.05
 done
 kill -0 $copy 2>/dev/null || { say "the load was over before the kill: it proves nothing"; cat "$work/copy.out" "$work/copy.err"; exit 1; }

@@ -151,10 +151,17 @@ fn hostile_bytes_get_an_error_or_a_closed_connection() {
 #[test]
 fn a_second_node_on_the_same_data_directory_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
-    let _cluster = LocalCluster::start(dir.path(), 1);
+    let cluster = LocalCluster::start(dir.path(), 1);
+    // The same but for its ports, so that only the directory stands in its way.
+    let text = std::fs::read_to_string(dir.path().join("n1/dunlin.toml")).expect("the node's configuration");
+    let text = text.replace(&format!("127.0.0.1:{}", cluster.base_port), "127.0.0.1:0");
+    let text = text.replace(&format!("127.0.0.1:{}", cluster.admin_port(1)), "127.0.0.1:0");
+    let text = text.replace(&format!("address = \"127.0.0.1:{}\"", cluster.base_port + 1), "address = \"127.0.0.1:0\"");
+    let config = dir.path().join("second.toml");
+    std::fs::write(&config, text).expect("a second configuration");
     let second = std::process::Command::new(&dunlin_tests::binaries::binaries().dunlin)
         .args(["server", "--config"])
-        .arg(dir.path().join("n1/dunlin.toml"))
+        .arg(&config)
         .output()
         .expect("dunlin runs");
     let message = String::from_utf8_lossy(&second.stderr).into_owned();

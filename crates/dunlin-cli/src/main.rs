@@ -40,8 +40,15 @@ fn main() -> ExitCode {
         }
     };
     done.unwrap_or_else(|error| {
-        eprintln!("dunlin: {error:#}");
+        eprintln!("dunlin: {}", explain(&error));
         ExitCode::FAILURE
+    })
+}
+
+/// An error with its causes; one that its effect names already is not repeated.
+fn explain(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
     })
 }
 

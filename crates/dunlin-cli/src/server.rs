@@ -8,7 +8,7 @@ pub fn run(args: &ConfigArgs) -> ExitCode {
     match dunlin_server::run::serve(&args.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dunlin server: {error:#}");
+            eprintln!("dunlin server: {}", crate::explain(&error));
             ExitCode::FAILURE
         }
     }
@@ -22,7 +22,7 @@ pub fn check(args: &CheckArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", crate::explain(&error.into()));
             ExitCode::FAILURE
         }
     }
