@@ -23,7 +23,7 @@ pub(super) fn check(file: &str, text: &str) -> Result<(), ConfigError> {
             return Err(unknown(section.span().start, name.to_owned(), near_section(name, &known)));
         };
         let DeValue::Table(entries) = value.get_ref() else { continue };
-        for key in entries.keys().filter(|key| !keys.contains_key(key.get_ref().as_ref())) {
+        if let Some(key) = entries.keys().find(|key| !keys.contains_key(key.get_ref().as_ref())) {
             let word = key.get_ref().as_ref();
             return Err(unknown(key.span().start, format!("{name}.{word}"), near_key(name, word, &known)));
         }

@@ -92,7 +92,7 @@ pub fn config(i: u16, seeds: u16) -> Config {
 
 /// Starts node `i`.
 pub fn start(hub: &Arc<Hub>, fs: &MemFs, config: Config, i: u16) -> Arc<Node> {
-    try_start(hub, fs, config, i).unwrap()
+    try_start(hub, fs, config, i).expect("the node starts")
 }
 
 /// Starts node `i`, or says why not.
@@ -119,7 +119,7 @@ pub fn run<F: Future<Output = ()>>(test: F) {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_test_writer()
         .try_init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test ends in time")
     });
