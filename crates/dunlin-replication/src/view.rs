@@ -193,6 +193,12 @@ impl View {
         self.fence != old.fence || self.layouts.len() != old.layouts.len()
     }
 
+    /// Whether whoever has that newest layout is behind this view: it is one of the active layouts, and
+    /// not the newest. (Of two layouts of one version, the one with the higher digest is the newer.)
+    pub fn is_ahead_of(&self, newest: LayoutStamp) -> bool {
+        newest != self.fence.newest && self.layouts.iter().any(|layout| stamp(layout) == newest)
+    }
+
     /// The layout that reads use; none before the node is part of a cluster.
     pub fn read_layout(&self) -> Option<&Arc<Layout>> {
         self.layouts.get(self.read)

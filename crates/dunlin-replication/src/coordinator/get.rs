@@ -392,7 +392,10 @@ impl Reading {
     /// Remembers that a replica refused for layouts, unless it is the one that is behind.
     pub(super) fn note_newer(&mut self, index: usize, stamp: Option<LayoutStamp>) {
         if let Some(stamp) = stamp.filter(|stamp| stamp.version >= self.view.fence.newest.version) {
-            self.newer = Some((self.replicas.hosts[index], stamp));
+            match self.view.is_ahead_of(stamp) {
+                true => self.behind = true,
+                false => self.newer = Some((self.replicas.hosts[index], stamp)),
+            }
         }
     }
 

@@ -201,7 +201,11 @@ impl Coordinator {
                 Err(CoordinateError::Refused(Refusal::StaleLayout(stamp) | Refusal::NotOwner(stamp)))
                     if stamp.version >= view.fence.newest.version =>
                 {
-                    return Attempt::Newer(host, stamp);
+                    if !view.is_ahead_of(stamp) {
+                        return Attempt::Newer(host, stamp);
+                    }
+                    outcomes[index] = Some(ReplicaOutcome::StaleLayout);
+                    last = Some(Refusal::Behind(stamp));
                 }
                 Err(CoordinateError::Refused(refusal)) => {
                     outcomes[index] = Some(super::errors::outcome_of(&refusal));

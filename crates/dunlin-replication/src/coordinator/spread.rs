@@ -3,6 +3,7 @@
 //! when the layout changes under it.
 
 use super::errors::{Outcomes, Shortfall, outcome_of};
+use super::get::CATCH_UP;
 use super::tracker::{Progress, Tally};
 use crate::core::{Core, count, decode_answer};
 use crate::message::{Envelope, LayoutStamp, MergeReason, MergeRequest, Refusal, Request, Response};
@@ -46,6 +47,8 @@ struct Round {
     outcomes: Outcomes,
     calls: FuturesUnordered<Call>,
     newer: Option<(HostId, LayoutStamp)>,
+    /// A replica refused that has yet to learn what this node knows.
+    behind: bool,
 }
 
 impl Spread {
@@ -72,13 +75,14 @@ impl Spread {
             // refusing replica may just know better which layouts are still active.
             let again = match progress {
                 Progress::Enough => current != mine || round.newer.is_some_and(|(_, stamp)| stamp != mine),
-                _ => round.newer.is_some(),
+                _ => (round.newer.is_some() || round.behind) && !self.core.left(self.deadline).is_zero(),
             };
             if !again {
                 return self.finish(round, progress).await;
             }
             acked.extend(hosts(&round.replicas, round.tally.done()));
-            let Some(newer) = self.await_newer(round.newer, Arc::clone(&round.view), &mut timer).await else {
+            let Some(newer) = self.await_newer(round.newer, Arc::clone(&round.view), current != mine).await
+            else {
                 return self.finish(round, Progress::Pending).await;
             };
             // Calls that are still under way go on by themselves; what they miss, the next round sends.
@@ -133,7 +137,7 @@ impl Spread {
             });
             calls.push(Call::own(index, done));
         }
-        Round { view, replicas, tally, outcomes, calls, newer: None }
+        Round { view, replicas, tally, outcomes, calls, newer: None, behind: false }
     }
 
     fn body(&self, view: &View) -> Bytes {
@@ -155,6 +159,10 @@ impl Spread {
                 // Whatever is still under way may take it to a newer layout, or to a better error.
                 Progress::Pending | Progress::Impossible => {}
             }
+            // It has to be sent again under other layouts: no use in waiting for a slow replica first.
+            if round.newer.is_some_and(|(_, stamp)| stamp != round.view.fence.newest) {
+                return Progress::Pending;
+            }
             tokio::select! {
                 biased;
                 answer = round.calls.next() => match answer {
@@ -166,23 +174,30 @@ impl Spread {
         }
     }
 
-    /// The view that knows what the refusing replica knows; `None` when time is up.
+    /// The view that knows what the refusing replica knows; `None` when time is up. Where nobody is known
+    /// to know more, the replicas that are behind get a moment to learn.
     async fn await_newer(
         &self,
         known_by: Option<(HostId, LayoutStamp)>,
         old: Arc<View>,
-        timer: &mut BoxFuture<'static, ()>,
+        known_here: bool,
     ) -> Option<Arc<View>> {
         count(&self.core.stats.stale_layouts);
         self.core.runtime.event("write_overtaken_by_layout", old.fence.newest.version, self.token.0);
-        if let Some((peer, stamp)) = known_by {
-            self.core.views.report(peer, stamp);
+        let left = self.core.left(self.deadline);
+        match known_by {
+            Some((peer, stamp)) => self.core.views.report(peer, stamp),
+            None if known_here => {}
+            None => {
+                self.core.runtime.sleep(left.min(CATCH_UP)).await;
+                return Some(self.core.views.load());
+            }
         }
         let newer = std::pin::pin!(self.core.views.wait_until(|view| view.supersedes(&old)));
         tokio::select! {
             biased;
             view = newer => Some(view),
-            () = timer => None,
+            () = self.core.runtime.sleep(left) => None,
         }
     }
 
@@ -285,7 +300,10 @@ impl Round {
         let (outcome, stamp) = answer.read();
         let mine = self.view.fence.newest;
         if let Some(stamp) = stamp.filter(|stamp| stamp.version >= mine.version) {
-            self.newer = Some((self.replicas.hosts[index], stamp));
+            match self.view.is_ahead_of(stamp) {
+                true => self.behind = true,
+                false => self.newer = Some((self.replicas.hosts[index], stamp)),
+            }
         }
         self.outcomes[index] = Some(outcome);
         match outcome {

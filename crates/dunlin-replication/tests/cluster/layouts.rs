@@ -132,3 +132,66 @@ fn a_coordinator_that_still_counts_a_retired_layout_learns_and_goes_on() {
         outcome.unwrap();
     });
 }
+
+#[test]
+fn a_write_that_was_overtaken_does_not_wait_for_a_silent_replica() {
+    let (cluster, next, key) = joining();
+    both(&cluster, &next, &[1, 3]);
+    cluster.link(2, Link::Lost);
+    cluster.sim.run(async {
+        let learn = async {
+            cluster.pause(100).await;
+            both(&cluster, &next, &[0]);
+        };
+        let write = cluster.put(0, cluster.write(&key, "v", Consistency::Quorum));
+        let (outcome, ()) = futures::join!(write, learn);
+        outcome.unwrap();
+    });
+}
+
+/// Two proposers after a split: two layouts of one version, the second with the higher digest.
+fn proposed_twice() -> (Cluster, [Arc<Layout>; 2]) {
+    let cluster = Cluster::with_joiners(3, 5, 3);
+    let joined = |joiner| {
+        let members = [0, 1, 2, joiner].into_iter().map(member).collect();
+        Arc::new(cluster.layout.next(3, members, Vec::new()))
+    };
+    let mut proposed = [joined(3), joined(4)];
+    proposed.sort_by_key(|layout| layout.digest());
+    (cluster, proposed)
+}
+
+#[test]
+fn a_replica_that_knows_one_of_two_proposals_is_waited_for() {
+    for table in 0..2 {
+        let (cluster, [lower, higher]) = proposed_twice();
+        let all = [&cluster.layout, &lower, &higher];
+        cluster.set_layouts(0, &all, 2);
+        [1, 2, 3, 4].iter().for_each(|node| cluster.set_layouts(*node, &[&cluster.layout, &lower], 2));
+        cluster.sim.run(async {
+            let learn = async {
+                cluster.pause(100).await;
+                (1..5).for_each(|node| cluster.set_layouts(node, &all, 2));
+            };
+            let mut write = cluster.write(&crate::key("k"), "v", Consistency::Quorum);
+            if table == 1 {
+                write.table = Arc::clone(&cluster.latest);
+            }
+            let (outcome, ()) = futures::join!(cluster.put(0, write), learn);
+            outcome.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_replica_that_knows_one_of_two_proposals_does_not_undo_enough_acknowledgements() {
+    let (cluster, [lower, higher]) = proposed_twice();
+    let all = [&cluster.layout, &lower, &higher];
+    (0..5).for_each(|node| cluster.set_layouts(node, &all, 2));
+    let key = cluster.key_at(&higher, 3, &[0, 1, 2]);
+    cluster.set_layouts(1, &[&cluster.layout, &lower], 2);
+    cluster.link(2, Link::Slow(20));
+    cluster.sim.run(async {
+        cluster.put(0, cluster.write(&key, "v", Consistency::Quorum)).await.unwrap();
+    });
+}
