@@ -22,11 +22,12 @@
 //! The exchange is that of repair, pulling only, so that a transfer that was interrupted finds most
 //! ranges equal and resumes cheaply. Thin as yet: owners are pulled from one after the other.
 
+use crate::message::LayoutStamp;
 use crate::repair::Repairer;
 use crate::repair::exchange::{Direction, Peer, RepairError, RepairOutcome};
 use crate::repair::message::{RepairRequest, RepairResponse};
 use crate::store::StoreError;
-use crate::view::{Placed, View};
+use crate::view::{Placed, View, stamp};
 use dunlin_types::consistency::majority;
 use dunlin_types::{HostId, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +39,8 @@ const SPARE_TRIES_MAX: u32 = 3;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
-    /// The layout is no longer the newest active one.
-    #[error("layout {0} is not the newest any more")]
+    /// The layout is not active any more.
+    #[error("layout {0} is not active any more")]
     Superseded(u64),
     /// The own store takes no writes.
     #[error(transparent)]
@@ -74,13 +75,13 @@ pub struct Gain {
     pub nearby: Vec<HostId>,
 }
 
-/// What this node gained between the layout that reads use and the one of that version.
-pub fn gains(view: &View, version: u64) -> Vec<Gain> {
+/// What this node gained between the layout that reads use and that one.
+pub fn gains(view: &View, layout: LayoutStamp) -> Vec<Gain> {
     let mut gains = Vec::new();
     for table in view.tables() {
         let placed = &table.keyspace.placed;
         let (Some(old), Some(new)) =
-            (placed.get(view.read), placed.iter().find(|p| p.layout.version == version))
+            (placed.get(view.read), placed.iter().find(|p| stamp(&p.layout) == layout))
         else {
             continue;
         };
@@ -125,27 +126,28 @@ impl Pulled {
     }
 }
 
-/// Gets the data of every range that this node gained in layout `version`, from every old owner that is
+/// Gets the data of every range that this node gained in that layout, from every old owner that is
 /// up and from a majority of them at least; waits for owners that are down as long as it takes. `lost`
 /// are members being removed, whose data an operator has given up. Safe to drop and to repeat.
 ///
-/// When it ends well, the node may announce `sync` of that version.
+/// When it ends well, the node may announce `sync` of that very layout. (There may be several of one version.)
 pub async fn sync_layout(
     repairer: &Repairer,
-    version: u64,
+    layout: LayoutStamp,
     lost: &BTreeSet<HostId>,
     progress: &(dyn Fn(&TransferProgress) + Send + Sync),
 ) -> Result<TransferProgress, TransferError> {
     let core = repairer.core();
+    let version = layout.version;
     let mut pulled = Pulled::default();
     let mut failures: BTreeMap<HostId, u32> = BTreeMap::new();
     let mut state = TransferProgress { version, ..TransferProgress::default() };
     loop {
         let view = core.views.load();
-        if view.fence.newest.version != version {
+        if !view.layouts.iter().any(|l| stamp(l) == layout) {
             return Err(TransferError::Superseded(version));
         }
-        let gains = gains(&view, version);
+        let gains = gains(&view, layout);
         let sources = sources(&gains, &view, lost);
         failures.retain(|host, _| sources.contains(host));
         for source in sources {

@@ -8,7 +8,7 @@ use dunlin_replication::repair::Repairer;
 use dunlin_replication::replica::Replica;
 use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
 use dunlin_replication::transfer::{self, TransferError, TransferProgress};
-use dunlin_replication::view::{View, ViewParts, Views};
+use dunlin_replication::view::{View, ViewParts, Views, stamp};
 use dunlin_ring::{Layout, Member, VnodeCount};
 use dunlin_storage::fs::memory::MemFs;
 use dunlin_transport::{Handler, Incoming, Lane, Transport, TransportError};
@@ -298,6 +298,18 @@ impl Cluster {
         }
     }
 
+    /// Beside the second layout there is another one of its version: without the last node.
+    pub fn propose_again(&mut self) {
+        let others = (0..self.nodes.len() - 1).map(member).collect();
+        let other = Arc::new(self.layouts[0].next(self.layouts[1].version, others, vec![]));
+        self.layouts.push(other);
+        let mut seen = self.layouts.clone();
+        seen[1..].sort_by_key(|layout| layout.digest());
+        for i in 0..self.nodes.len() {
+            self.nodes[i].views.set(view(i, &seen, &self.schema, self.nodes.len()));
+        }
+    }
+
     pub fn learn(&self, i: usize) {
         self.nodes[i].views.set(view(i, &self.layouts, &self.schema, self.nodes.len()));
     }
@@ -337,8 +349,10 @@ impl Cluster {
         }
     }
 
+    /// Copies what a node gained in the second layout.
     pub fn sync(&self, i: usize) -> Result<TransferProgress, TransferError> {
-        run(transfer::sync_layout(&self.nodes[i].repairer, 3, &BTreeSet::new(), &|_| {}))
+        let wanted = stamp(&self.layouts[1]);
+        run(transfer::sync_layout(&self.nodes[i].repairer, wanted, &BTreeSet::new(), &|_| {}))
     }
 
     /// Whether a node that gained ranges holds every write to them.

@@ -150,8 +150,22 @@ fn a_table_that_only_the_owners_know_is_waited_for() {
 }
 
 #[test]
-fn a_layout_that_is_not_the_newest_is_not_synced() {
-    let cluster = Cluster::new(4, 3);
+fn of_two_layouts_of_one_version_the_one_asked_for_is_synced() {
+    // Which of the two has the higher digest depends on the members.
+    for nodes in 5..9 {
+        let mut cluster = Cluster::new(nodes, 3);
+        cluster.write_at_majorities(600);
+        cluster.grow(&[]);
+        cluster.propose_again();
+        cluster.sync(nodes - 1).unwrap();
+        cluster.assert_whole(nodes - 1, 600);
+    }
+}
+
+#[test]
+fn a_layout_that_is_not_active_is_not_synced() {
+    let mut cluster = Cluster::new(4, 3);
+    cluster.grow(&[]);
     assert_eq!(cluster.sync(3), Err(TransferError::Superseded(3)));
 }
 

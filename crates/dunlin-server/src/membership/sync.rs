@@ -3,6 +3,7 @@
 use super::Membership;
 use super::state::State;
 use dunlin_replication::transfer::{TransferError, TransferProgress, sync_layout};
+use dunlin_replication::view::stamp;
 use dunlin_ring::Layout;
 use dunlin_types::runtime::PlantedBug;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ impl Membership {
                 let progress = |p: &TransferProgress| {
                     *self.progress.lock() = Some(SyncProgress { version, transfer: Some(p.clone()) });
                 };
-                match sync_layout(repairer, version, &lost, &progress).await {
+                match sync_layout(repairer, stamp(&layout), &lost, &progress).await {
                     Ok(done) => {
                         let received = done.outcome.records_received;
                         tracing::info!(
