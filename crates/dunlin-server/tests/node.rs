@@ -1,9 +1,11 @@
 //! Nodes as wholes: alone, three together, restarted.
+#![allow(clippy::disallowed_methods)]
 
 mod support;
 
 use dunlin_server::client::Readiness;
 use dunlin_storage::fs::MemFs;
+use dunlin_storage::fs::memory::{Fault, Operation, OperationKind};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Hub, address, config, ok, run, start, try_start, until, whole};
@@ -146,5 +148,48 @@ fn two_nodes_cannot_share_a_directory() {
         assert!(error.contains("in use by another process"), "{error}");
         assert_eq!(first.transport().local_addr(), address(1));
         first.stop().await;
+    });
+}
+
+#[test]
+fn a_host_id_belongs_to_one_certificate() {
+    run(async {
+        let hub = Arc::new(Hub::default());
+        let disks: Vec<MemFs> = (0..2).map(|_| MemFs::new()).collect();
+        let nodes: Vec<_> =
+            (1..=2u16).map(|i| start(&hub, &disks[usize::from(i) - 1], config(i, 2), i)).collect();
+        until("two nodes in one layout", || whole(&nodes, 2)).await;
+        let copy = disks[0].fork();
+        let impostor = start(&hub, &copy, config(3, 2), 3);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        for node in &nodes {
+            let view = node.view();
+            assert_eq!(view.name_of(nodes[0].host()), "n1");
+            assert_eq!((view.layouts.len(), view.alive.len()), (1, 2));
+        }
+        for node in nodes.into_iter().chain([impostor]) {
+            node.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_failed_sync_ends_writes_and_not_reads() {
+    run(async {
+        let (hub, fs) = (Arc::new(Hub::default()), MemFs::new());
+        let node = start(&hub, &fs, config(1, 1), 1);
+        until("ready", || node.readiness() == Readiness::Ready).await;
+        ok(&node, "INSERT INTO dunlin.kv (key, value) VALUES ('a', '1')").await;
+        fs.set_hook(Some(Box::new(|operation: &Operation<'_>| {
+            (operation.kind == OperationKind::Sync && operation.path.starts_with("log/"))
+                .then_some(Fault::Error(std::io::ErrorKind::Other))
+        })));
+        for _ in 0..2 {
+            let reply = node.session().execute("INSERT INTO dunlin.kv (key, value) VALUES ('b', '2')").await;
+            assert!(reply.code().is_some(), "a write that cannot be durable is not acknowledged");
+        }
+        assert!(ok(&node, "SELECT value FROM dunlin.kv WHERE key = 'a'").await.contains('1'));
+        assert!(node.store.engine().failure().is_some());
+        node.stop().await;
     });
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the first seed looks for a cluster at seeds that do not answer.
-const SEARCH_FOR: Duration = Duration::from_millis(1000);
+const SEARCH_FOR: Duration = Duration::from_secs(3);
 /// Wait before a failed attempt to found is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 

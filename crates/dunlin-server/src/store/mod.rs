@@ -8,6 +8,8 @@
 //! rule of the disk refuses writes coordinated here, not the records that other coordinators send.
 
 pub mod inline;
+#[cfg(test)]
+mod tests;
 pub mod threaded;
 mod waiters;
 
