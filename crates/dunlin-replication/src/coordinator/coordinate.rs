@@ -6,6 +6,7 @@ use super::errors::{Outcomes, Shortfall, not_applied, refusal_of};
 use super::spread::Spread;
 use super::tracker::Tally;
 use crate::core::count;
+use crate::hints::Kept;
 use crate::message::{CoordinateRequest, Fence, Refusal};
 use crate::store::StoreError;
 use dunlin_types::error::Applied;
@@ -15,7 +16,7 @@ use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{ClusterError, Consistency, Context, ErrorCode, HostId, Micros, Mono, Record, Value};
 use smallvec::SmallVec;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a coordinating replica fails.
 #[derive(Debug)]
@@ -76,12 +77,16 @@ impl Coordinator {
         } = request;
         let written = core.clock.tick(core.runtime.wall());
         let value = Value { written, expires, data: value };
-        let change = self.change(table_id, key.clone(), value, context.clone(), request_id);
-        let updated = core
-            .local
-            .update(table_id, token, key.clone(), change, durability)
-            .await
-            .map_err(|e| self.update_error(e, level))?;
+        let noted = Arc::new(AtomicBool::new(false));
+        let change =
+            self.change(table_id, key.clone(), value, context.clone(), request_id, Arc::clone(&noted));
+        let updated = core.local.update(table_id, token, key.clone(), change, durability).await;
+        let updated = updated.map_err(|error| {
+            if let (Some(id), true) = (request_id, noted.load(Ordering::Relaxed)) {
+                self.requests.forget(id);
+            }
+            self.update_error(error, level)
+        })?;
         let answer = match request_id.and_then(|id| self.requests.recall(id, table_id, &key)) {
             Some(remembered) => remembered,
             None => self.context_of(&updated.record, context.as_ref()),
@@ -102,7 +107,7 @@ impl Coordinator {
         Ok(answer)
     }
 
-    /// The step under the key's lock.
+    /// The step under the key's lock. `noted` tells whether it remembered the request id.
     fn change(
         &self,
         table: dunlin_types::TableId,
@@ -110,6 +115,7 @@ impl Coordinator {
         value: Value,
         context: Option<Context>,
         request_id: Option<[u8; 16]>,
+        noted: Arc<AtomicBool>,
     ) -> impl FnOnce(Option<Record>) -> Result<Record, Box<ClusterError>> + Send + 'static {
         let actor = self.core.actor;
         let dots = Arc::clone(&self.core.dots);
@@ -140,6 +146,7 @@ impl Coordinator {
             let record = Record::Siblings(set);
             if let Some((id, requests)) = requests {
                 requests.remember(id, table, &key, own_context(actor, &record, context.as_ref()));
+                noted.store(true, Ordering::Relaxed);
             }
             Ok(record)
         }
@@ -191,12 +198,17 @@ impl Coordinator {
         let record = Record::Siblings(SiblingSet::detached(&given, dot, value));
         let targets: SmallVec<[HostId; 6]> =
             view.replicas(table, token).hosts.iter().copied().filter(|h| *h != core.me()).collect();
-        if !core.hints.add_synced(&targets, request.table, token, &request.key, &record) {
-            return Err(not_applied(
-                ErrorCode::Unavailable,
-                "no replica is up and no hint could be kept",
-                level,
-            ));
+        match core.hints.add_synced(&targets, request.table, token, &request.key, &record) {
+            Kept::Durable => {}
+            kept => {
+                let message = "no replica is up and no hint could be kept";
+                let mut error = not_applied(ErrorCode::Unavailable, message, level);
+                if kept == Kept::Unsure {
+                    error.code = ErrorCode::WriteFailure;
+                    error.applied = Some(Applied::Maybe);
+                }
+                return Err(error);
+            }
         }
         let mut context = given;
         context.add_dot(dot);

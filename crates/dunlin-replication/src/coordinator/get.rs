@@ -51,6 +51,11 @@ pub(super) struct Reading {
 /// Pause before a request is tried again whose replicas have yet to learn of a layout.
 pub(super) const CATCH_UP: Duration = Duration::from_millis(50);
 
+/// A read that hears nothing for this share of its time asks another replica, whatever the budget.
+const SILENCE_SHARE: u32 = 4;
+/// Shortest silence after which it does.
+const SILENCE_MIN: Duration = Duration::from_millis(200);
+
 impl Coordinator {
     /// Reads a key: the record with tombstones and expired values in it, or `None` if no replica asked
     /// has one. Safe to drop.
@@ -224,9 +229,9 @@ impl Reading {
     /// Waits until the level is met and settles what differs.
     /// `keep` leaves the replies in the tracker.
     async fn gather(&mut self, keep: bool) -> Result<Option<Record>, Box<ClusterError>> {
-        let patience = self.patience.min(self.core.left(self.deadline));
+        let patience = self.patience.min(self.core.left(self.deadline) / SILENCE_SHARE);
         let mut timer = self.core.runtime.sleep(patience);
-        let mut patient = true;
+        let mut waits = 0;
         loop {
             match self.tracker.step() {
                 ReadStep::Agreed if keep => return Ok(self.tracker.merged()),
@@ -244,16 +249,34 @@ impl Reading {
                 },
                 () = &mut timer => {
                     let left = self.core.left(self.deadline);
-                    if left.is_zero() || !patient {
+                    if left.is_zero() {
                         return Err(self.shortfall());
                     }
-                    patient = false;
-                    timer = self.core.runtime.sleep(left);
-                    if self.may_speculate() && self.ask_another() {
+                    waits += 1;
+                    self.note_silence();
+                    // Early, another replica is asked within the budget; after a longer silence in any case.
+                    let early = waits == 1 && patience == self.patience;
+                    let asked = (!early || self.may_speculate()) && self.ask_another();
+                    if asked && early {
                         count(&self.core.stats.speculative_reads);
                         self.core.runtime.event("speculative_read", self.token.0, 0);
                     }
+                    let more = self.order.iter().any(|i| self.asked & 1 << i == 0);
+                    let wait = if more { (patience * 4).clamp(SILENCE_MIN, left.max(SILENCE_MIN)).min(left) } else { left };
+                    timer = self.core.runtime.sleep(wait);
                 }
+            }
+        }
+    }
+
+    /// Replicas that have not answered so far count as slow, so that the next reads ask others first.
+    fn note_silence(&self) {
+        for (index, host) in self.replicas.hosts.iter().enumerate() {
+            if self.asked & 1 << index != 0
+                && self.outcomes[index].is_none()
+                && let Some(peer) = self.view.peers.get(host)
+            {
+                peer.latency.observe(self.patience.min(SILENCE_MIN));
             }
         }
     }

@@ -43,6 +43,14 @@ impl RequestMemory {
             inner.done.remove(&oldest);
         }
     }
+
+    /// Forgets a write that was remembered when it was made, and then not stored.
+    pub(crate) fn forget(&self, id: [u8; 16]) {
+        let mut inner = self.inner.lock();
+        if inner.done.remove(&id).is_some() {
+            inner.order.retain(|known| *known != id);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::errors::{Outcomes, Shortfall, outcome_of};
 use super::get::CATCH_UP;
 use super::tracker::{Progress, Tally};
 use crate::core::{Core, count, decode_answer};
+use crate::hints::Kept;
 use crate::message::{Envelope, LayoutStamp, MergeReason, MergeRequest, Refusal, Request, Response};
 use crate::store::{Durability, StoreError};
 use crate::view::{ReplicaSet, TableView, View};
@@ -234,7 +235,8 @@ impl Spread {
     async fn finish_any(self, round: Round) -> Result<(), Box<ClusterError>> {
         let missing = round.replicas.all() & !round.tally.done();
         let targets: SmallVec<[HostId; 6]> = hosts(&round.replicas, missing).collect();
-        if self.core.hints.add_synced(&targets, self.table, self.token, &self.key, &self.record) {
+        let kept = self.core.hints.add_synced(&targets, self.table, self.token, &self.key, &self.record);
+        if kept == Kept::Durable {
             return Ok(());
         }
         let facts = Shortfall {

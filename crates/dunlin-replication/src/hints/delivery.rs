@@ -32,7 +32,7 @@ pub async fn run(core: Arc<Core>) {
                 active.push(deliver(Arc::clone(&core), host));
             }
         }
-        let idle = active.is_empty() && hints.count() == 0;
+        let idle = active.is_empty() && hints.is_idle();
         let tick = core.runtime.sleep(hints.config.tick);
         tokio::select! {
             biased;

@@ -99,6 +99,17 @@ pub struct HintStats {
     pub eta: Duration,
 }
 
+/// What became of a hint that counts as an acknowledgement.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Kept {
+    /// Refused: it will never be delivered.
+    Nowhere,
+    /// A write or a sync failed: it may be found at the next start.
+    Unsure,
+    /// Kept, whatever happens to this node.
+    Durable,
+}
+
 /// Hints of one node. See the module's comment.
 pub struct Hints {
     fs: Arc<dyn Fs>,
@@ -164,8 +175,7 @@ impl Hints {
         true
     }
 
-    /// Keeps a record for hosts where a hint counts as an acknowledgement: whether at least one of them
-    /// was kept and is durable.
+    /// Keeps a record for hosts where a hint counts as an acknowledgement: the best that became of one.
     pub(crate) fn add_synced(
         &self,
         targets: &[HostId],
@@ -173,13 +183,16 @@ impl Hints {
         token: Token,
         key: &Key,
         record: &Record,
-    ) -> bool {
-        let mut kept = false;
+    ) -> Kept {
+        let mut kept = Kept::Nowhere;
         for &target in targets {
             let lost = self.lost(target);
-            let written = self.add(target, table, token, key, record) && self.write_target(target, true);
+            if !self.add(target, table, token, key, record) {
+                continue;
+            }
             // Another task may have taken the hint along in a write of its own that failed.
-            kept |= written && self.lost(target) == lost;
+            let durable = self.write_target(target, true) && self.lost(target) == lost;
+            kept = kept.max(if durable { Kept::Durable } else { Kept::Unsure });
         }
         kept
     }
@@ -266,6 +279,11 @@ impl Hints {
     /// Hints kept now, for all targets.
     pub fn count(&self) -> u64 {
         self.targets.lock().values().map(|t| t.count).sum()
+    }
+
+    /// Whether there is nothing to look after: no hints, and no full disk that may have room again.
+    fn is_idle(&self) -> bool {
+        !self.disk_full.load(Ordering::Relaxed) && self.count() == 0
     }
 
     /// Stops or resumes delivery; hints are still kept.

@@ -175,3 +175,24 @@ fn quorum_reads_are_monotonic_over_every_single_holder() {
         assert!(repairs <= 2, "{repairs}");
     }
 }
+
+#[test]
+fn a_silent_replica_costs_a_moment_once_and_never_the_deadline() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        for n in 0..200 {
+            cluster.put(0, cluster.write(&key(&format!("k{n}")), "v", Consistency::All)).await.unwrap();
+        }
+        // Node 1 falls silent, and nobody has noticed yet.
+        cluster.link(1, Link::Lost);
+        let mut slow = 0;
+        for n in 0..200 {
+            let began = cluster.sim.now_ms();
+            assert_eq!(cluster.values(0, &key(&format!("k{n}")), Consistency::Quorum).await, ["v"], "read {n}");
+            let took = cluster.sim.now_ms() - began;
+            assert!(took <= 500, "read {n} took {took} ms");
+            slow += u32::from(took >= 50);
+        }
+        assert!(slow <= 5, "{slow} of 200 reads waited for the silent replica");
+    });
+}

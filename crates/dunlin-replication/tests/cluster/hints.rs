@@ -3,7 +3,7 @@
 use crate::net::Link;
 use crate::{Cluster, host, key};
 use dunlin_replication::hints::{HintConfig, Hints, delivery};
-use dunlin_storage::fs::MemFs;
+use dunlin_storage::fs::{Fs as _, MemFs, OpenMode};
 use dunlin_types::Consistency;
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::schema::ConflictMode;
@@ -161,4 +161,25 @@ fn healing_off_throws_hints_away() {
         cluster.put(0, cluster.write(&key("k"), "v", Consistency::Quorum)).await.unwrap();
     });
     assert_eq!(cluster.nodes[0].hints.count(), 0);
+}
+
+#[test]
+fn hints_are_kept_again_when_the_disk_has_room_again() {
+    let mut cluster = Cluster::new(3, 3);
+    let fs = Arc::new(MemFs::new());
+    fs.set_capacity(Some(100_000));
+    let file = fs.open("other", OpenMode::CreateNew).unwrap();
+    file.write_at(0, &[0; 95_000]).unwrap();
+    cluster.nodes[0] = cluster.make_node(0, fs.clone());
+    cluster.believe_down(0, &[2]);
+    start_delivery(&cluster, 0);
+    cluster.sim.run(async {
+        cluster.pause(1000).await;
+        cluster.put(0, cluster.write(&key("k"), "v", Consistency::Quorum)).await.unwrap();
+        assert_eq!(cluster.nodes[0].hints.count(), 0, "the disk is full");
+        fs.remove("other").unwrap();
+        cluster.pause(1000).await;
+        cluster.put(0, cluster.write(&key("k"), "v", Consistency::Quorum)).await.unwrap();
+        assert_eq!(cluster.nodes[0].hints.count(), 1);
+    });
 }

@@ -2,7 +2,10 @@
 
 use crate::net::Link;
 use crate::{Cluster, context, key};
+use dunlin_replication::hints::{HintConfig, Hints};
 use dunlin_replication::message::Request;
+use dunlin_storage::fs::MemFs;
+use dunlin_storage::fs::memory::{Fault, OperationKind};
 use dunlin_types::error::Applied;
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{Consistency, ErrorCode, ReplicaOutcome};
@@ -242,5 +245,39 @@ fn planted_bugs_of_writes_show() {
             }
             assert_eq!(cluster.values(0, &key("k"), Consistency::All).await, ["b"]);
         });
+    });
+}
+
+#[test]
+fn a_request_that_was_not_stored_is_not_remembered() {
+    let cluster = Cluster::new(1, 1);
+    let mut write = cluster.write(&key("k"), "v", Consistency::Quorum);
+    write.request_id = Some([9; 16]);
+    cluster.sim.run(async {
+        cluster.nodes[0].store.fails_late.store(true, Ordering::SeqCst);
+        let error = cluster.put(0, write.clone()).await.unwrap_err();
+        assert_eq!((error.code, error.applied), (ErrorCode::Overloaded, Some(Applied::No)));
+        cluster.nodes[0].store.fails_late.store(false, Ordering::SeqCst);
+        cluster.put(0, write).await.unwrap();
+        assert_eq!(cluster.held(0, &key("k")), ["v"]);
+    });
+}
+
+#[test]
+fn any_is_not_sure_of_a_hint_whose_sync_failed() {
+    let mut cluster = Cluster::new(3, 2);
+    let fs = Arc::new(MemFs::new());
+    cluster.nodes[0] = cluster.make_node(0, fs.clone());
+    cluster.believe_down(0, &[1, 2]);
+    let key = cluster.key_at(&cluster.layout, 2, &[1, 2]);
+    fs.set_hook(Some(Box::new(|operation| {
+        let sync = operation.kind == OperationKind::Sync && operation.path.starts_with("hints");
+        sync.then_some(Fault::Error(std::io::ErrorKind::Other))
+    })));
+    cluster.sim.run(async {
+        let error = cluster.put(0, cluster.write(&key, "v", Consistency::Any)).await.unwrap_err();
+        let runtime = Arc::clone(&cluster.nodes[0].core.runtime);
+        let found = Hints::open(fs, runtime, HintConfig::default()).unwrap().count();
+        assert!(found == 0 || error.applied == Some(Applied::Maybe), "{found} hints to come: {error:?}");
     });
 }

@@ -13,6 +13,8 @@ pub struct MemStore {
     records: Mutex<BTreeMap<(TableId, Token, Key), Record>>,
     pub damaged: AtomicBool,
     pub read_only: AtomicBool,
+    /// Updates fail after the change was made.
+    pub fails_late: AtomicBool,
     /// How long a sync takes, ms.
     pub sync_ms: AtomicU64,
     pub read_ms: AtomicU64,
@@ -25,6 +27,7 @@ impl MemStore {
             records: Mutex::default(),
             damaged: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
+            fails_late: AtomicBool::new(false),
             sync_ms: AtomicU64::new(0),
             read_ms: AtomicU64::new(0),
         }
@@ -104,6 +107,10 @@ impl ReplicaStore for MemStore {
         let mut records = self.records.lock().unwrap();
         let old = records.get(&(table, token, key.clone())).cloned();
         let result = self.writable().and_then(|()| change(old).map_err(StoreError::Refused));
+        let result = match self.fails_late.load(Ordering::SeqCst) {
+            true => Err(StoreError::Overloaded),
+            false => result,
+        };
         if let Ok(record) = &result {
             records.insert((table, token, key), record.clone());
         }
