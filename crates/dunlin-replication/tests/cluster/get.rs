@@ -188,7 +188,11 @@ fn a_silent_replica_costs_a_moment_once_and_never_the_deadline() {
         let mut slow = 0;
         for n in 0..200 {
             let began = cluster.sim.now_ms();
-            assert_eq!(cluster.values(0, &key(&format!("k{n}")), Consistency::Quorum).await, ["v"], "read {n}");
+            assert_eq!(
+                cluster.values(0, &key(&format!("k{n}")), Consistency::Quorum).await,
+                ["v"],
+                "read {n}"
+            );
             let took = cluster.sim.now_ms() - began;
             assert!(took <= 500, "read {n} took {took} ms");
             slow += u32::from(took >= 50);
