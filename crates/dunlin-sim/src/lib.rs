@@ -4,9 +4,16 @@
 //! forget ([`disk`]), nodes that crash, pause, drift and come back, clients that keep a history, and
 //! checkers that judge it ([`oracle`]). It is a test instrument; nothing of a node depends on it.
 
+pub mod cli;
+pub mod cluster;
 pub mod disk;
 pub mod executor;
+pub mod fault;
 pub mod network;
+pub mod options;
 pub mod oracle;
+pub mod planted;
 pub mod random;
+pub mod run;
 pub mod runtime;
+pub mod workload;

@@ -1,0 +1,180 @@
+//! Waiting for the cluster to be whole: at the start, and after healing.
+
+use super::{Cluster, Running};
+use crate::executor::{MILLISECOND, Nanos, SECOND};
+use crate::oracle::Rule;
+use bytes::Bytes;
+use dunlin_server::client::Readiness;
+use dunlin_types::{HostId as NodeId, Key, Record, TableId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Why the cluster is not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    /// Which promise that breaks if it stays so.
+    pub rule: Rule,
+    /// What is missing.
+    pub message: String,
+}
+
+fn unsettled<T>(rule: Rule, message: String) -> Result<T, Unsettled> {
+    Err(Unsettled { rule, message })
+}
+
+/// The record of each key, one for all replicas.
+pub type Records = BTreeMap<Key, Option<Record>>;
+
+impl Cluster {
+    /// Ends all faults and starts all nodes.
+    pub fn heal(self: &Arc<Self>) {
+        self.set_healed();
+        self.world.note("healed", &[]);
+        self.world.set_buggify(false);
+        self.network.heal();
+        for number in 0..self.len() {
+            let host = self.host(number);
+            self.world.set_poll_cost(host, 0);
+            self.world.set_drift(host, 0);
+            self.world.set_wall_offset(host, 0);
+            self.disk(number).heal();
+        }
+        for number in self.wanted() {
+            self.restart_read_only(number);
+            self.start_later(number, MILLISECOND);
+        }
+    }
+
+    /// Waits until every wanted node serves clients, sees all others, and one layout of all is active.
+    pub async fn whole(self: &Arc<Self>, within: Nanos) -> Result<Vec<Running>, Unsettled> {
+        self.until(within, || self.is_whole()).await
+    }
+
+    /// Waits until, besides, no hints are left and all replicas hold the same records of these keys.
+    pub async fn converged(
+        self: &Arc<Self>,
+        within: Nanos,
+        table: (&str, &str),
+        keys: &[Key],
+    ) -> Result<Records, Unsettled> {
+        let deadline = self.world.now() + within;
+        loop {
+            let state = match self.is_whole().and_then(|nodes| hints_are_empty(&nodes).map(|()| nodes)) {
+                Ok(nodes) => equal_records(&nodes, table, keys).await,
+                Err(reason) => Err(reason),
+            };
+            match state {
+                Err(_) if self.world.now() < deadline => self.world.sleep(SECOND / 2).await,
+                state => return state,
+            }
+        }
+    }
+
+    async fn until<T>(
+        self: &Arc<Self>,
+        within: Nanos,
+        check: impl Fn() -> Result<T, Unsettled>,
+    ) -> Result<T, Unsettled> {
+        let deadline = self.world.now() + within;
+        loop {
+            match check() {
+                Err(_) if self.world.now() < deadline => self.world.sleep(100 * MILLISECOND).await,
+                state => return state,
+            }
+        }
+    }
+
+    fn is_whole(&self) -> Result<Vec<Running>, Unsettled> {
+        let mut nodes = Vec::new();
+        for number in self.wanted() {
+            let name = number + 1;
+            let Some(running) = self.running(number) else {
+                return unsettled(Rule::NotHealed, format!("n{name} does not run"));
+            };
+            if running.node.readiness() != Readiness::Ready {
+                let why = running.node.not_ready().unwrap_or_default();
+                return unsettled(Rule::NotHealed, format!("n{name} is not ready: {why}"));
+            }
+            if let Some(reason) = running.node.store.engine().failure() {
+                return unsettled(Rule::NotHealed, format!("n{name} takes no writes: {reason}"));
+            }
+            nodes.push(running);
+        }
+        let everybody: BTreeSet<NodeId> = nodes.iter().map(|running| running.node.host()).collect();
+        for running in &nodes {
+            let (view, name) = (running.node.view(), &running.node.config.node.name);
+            let missing: Vec<String> =
+                everybody.iter().filter(|host| !view.is_alive(**host)).map(ToString::to_string).collect();
+            if !missing.is_empty() {
+                return unsettled(Rule::NotHealed, format!("{name} does not see {}", missing.join(", ")));
+            }
+            let versions: Vec<u64> = view.layouts.iter().map(|layout| layout.version).collect();
+            let [layout] = &view.layouts[..] else {
+                return unsettled(Rule::NotHealed, format!("{name} has active layouts {versions:?}"));
+            };
+            let members: BTreeSet<NodeId> = layout.members.iter().map(|member| member.host).collect();
+            if members != everybody {
+                let message =
+                    format!("layout {versions:?} of {name} has members {members:?} of {everybody:?}");
+                return unsettled(Rule::NotHealed, message);
+            }
+        }
+        Ok(nodes)
+    }
+}
+
+fn hints_are_empty(nodes: &[Running]) -> Result<(), Unsettled> {
+    for running in nodes {
+        let hints = running.node.hints.count();
+        if hints > 0 {
+            let name = &running.node.config.node.name;
+            return unsettled(Rule::NotHealed, format!("{name} still has {hints} hints"));
+        }
+    }
+    Ok(())
+}
+
+/// Compares the stores of the replicas of each key, byte for byte.
+async fn equal_records(
+    nodes: &[Running],
+    (keyspace, table): (&str, &str),
+    keys: &[Key],
+) -> Result<Records, Unsettled> {
+    let mut records = Records::new();
+    for key in keys {
+        let view = nodes[0].node.view();
+        let Some(def) = view.schema.table(keyspace, table) else {
+            return unsettled(Rule::NotHealed, "the table is gone".to_owned());
+        };
+        let id: TableId = def.id;
+        let (Some(table_view), Some(layout)) = (view.table(id), view.read_layout()) else {
+            return unsettled(Rule::NotHealed, "the table has no view".to_owned());
+        };
+        let token = layout.token(key);
+        let replicas = view.replicas(table_view, token);
+        let mut first: Option<(String, Option<Record>, Bytes)> = None;
+        for host in &replicas.hosts {
+            let Some(running) = nodes.iter().find(|running| running.node.host() == *host) else {
+                return unsettled(Rule::NotHealed, format!("replica {host} of {key:?} is no member"));
+            };
+            let name = running.node.config.node.name.clone();
+            let record = match running.node.store.get(id, token, key.clone()).await {
+                Ok(record) => record,
+                Err(error) => {
+                    return unsettled(Rule::NotHealed, format!("{name} cannot read {key:?}: {error}"));
+                }
+            };
+            let bytes = record.as_ref().map(Record::to_bytes).unwrap_or_default();
+            match &first {
+                Some((other, theirs, their_bytes)) if *their_bytes != bytes => {
+                    let message = format!("{key:?} on {other}: {theirs:?}; on {name}: {record:?}");
+                    return unsettled(Rule::Divergence, message);
+                }
+                Some(_) => {}
+                None => first = Some((name, record, bytes)),
+            }
+        }
+        records.insert(key.clone(), first.and_then(|(_, record, _)| record));
+    }
+    Ok(records)
+}

@@ -1,0 +1,143 @@
+//! The shape of a run, drawn from its seed: every run leaves some faults out and stresses others
+//! ("swarm testing", Groce et al. 2012).
+
+use crate::executor::{MICROSECOND, MILLISECOND, Nanos, SECOND};
+use crate::network::Weather;
+use crate::oracle::TableMode;
+use crate::random::{Purpose, Stream};
+use dunlin_types::Consistency;
+use dunlin_types::runtime::PlantedBug;
+
+/// A level with its weight.
+pub type LevelMix = Vec<(Consistency, u64)>;
+
+/// Everything about a run but when which fault strikes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The run's seed.
+    pub seed: u64,
+    /// The bug planted.
+    pub planted: Option<PlantedBug>,
+    /// Nodes from the start.
+    pub nodes: u32,
+    /// Nodes that may join later.
+    pub joiners: u32,
+    /// Copies of each key.
+    pub replication_factor: u32,
+    /// What the table does with concurrent writes.
+    pub mode: TableMode,
+    /// Virtual nodes of the ring.
+    pub vnodes: u32,
+    /// Time in which anti-entropy compares everything once.
+    pub repair_interval_s: u64,
+    /// Clients.
+    pub clients: u32,
+    /// Keys in use at one time.
+    pub keys: u32,
+    /// After so long the keys in use are others.
+    pub keys_change_every: Nanos,
+    /// Mean pause of a client between two statements.
+    pub think_time: Nanos,
+    /// Values are padded up to this length.
+    pub padding_max: u64,
+    /// Levels of writes.
+    pub write_levels: LevelMix,
+    /// Levels of reads.
+    pub read_levels: LevelMix,
+    /// How long clients and faults go on.
+    pub duration: Nanos,
+    /// The network without faults.
+    pub weather: Weather,
+    /// Kinds of faults that occur, by their number in [`crate::fault::KINDS`].
+    pub fault_kinds: Vec<usize>,
+    /// Faults in all.
+    pub faults: u64,
+    /// Rare branches are taken.
+    pub buggify: bool,
+}
+
+impl Options {
+    /// Draws a run.
+    pub fn draw(seed: u64, planted: Option<PlantedBug>) -> Options {
+        let mut chance = Stream::new(seed, Purpose::Options);
+        let nodes = chance.between(3, 7) as u32;
+        let replication_factor = match chance.below(10) {
+            0 => 1,
+            1 => 2,
+            2 => 5.min(nodes),
+            3 => 4.min(nodes),
+            _ => 3,
+        };
+        let mode = if chance.chance(0.25) { TableMode::LastWriteWins } else { TableMode::Siblings };
+        let duration = chance.between(12, 40) * SECOND;
+        let kinds = crate::fault::KINDS.len();
+        Options {
+            seed,
+            planted,
+            nodes,
+            joiners: chance.below(3) as u32,
+            replication_factor,
+            mode,
+            vnodes: chance.pick(&[16, 32, 64]),
+            repair_interval_s: chance.pick(&[5, 10, 20]),
+            clients: chance.between(2, 7) as u32,
+            keys: chance.between(3, 13) as u32,
+            keys_change_every: chance.between(5, 20) * SECOND,
+            think_time: chance.between(20, 250) * MILLISECOND,
+            padding_max: chance.pick(&[0, 0, 100, 3000]),
+            write_levels: draw_levels(&mut chance, true),
+            read_levels: draw_levels(&mut chance, false),
+            duration,
+            weather: Weather {
+                delay_min: chance.between(100, 2000) * MICROSECOND,
+                delay_max: chance.between(3, 150) * MILLISECOND,
+                duplication: chance.pick(&[0.0, 0.0, 0.02]),
+            },
+            fault_kinds: (0..kinds).filter(|_| chance.chance(0.5)).collect(),
+            faults: chance.between(2, 4 + duration / SECOND / 2),
+            buggify: chance.chance(0.7),
+        }
+    }
+
+    /// One line for the report.
+    pub fn summary(&self) -> String {
+        let kinds: Vec<&str> = self.fault_kinds.iter().map(|kind| crate::fault::KINDS[*kind]).collect();
+        format!(
+            "{} nodes + {} joining, RF {}, {:?}, {} vnodes, {} clients on {} keys, {} s, {} faults of [{}]",
+            self.nodes,
+            self.joiners,
+            self.replication_factor,
+            self.mode,
+            self.vnodes,
+            self.clients,
+            self.keys,
+            self.duration / SECOND,
+            self.faults,
+            kinds.join(" ")
+        )
+    }
+}
+
+fn draw_levels(chance: &mut Stream, writes: bool) -> LevelMix {
+    use Consistency::{All, Any, LocalQuorum, One, Quorum, Two};
+    let mut mix = vec![(Quorum, 10), (One, chance.below(5)), (All, chance.below(3)), (Two, chance.below(2))];
+    mix.push((LocalQuorum, chance.below(2)));
+    if writes {
+        mix.push((Any, chance.below(2)));
+    }
+    mix.retain(|(_, weight)| *weight > 0);
+    mix
+}
+
+/// A level from the mix.
+pub fn pick_level(chance: &mut Stream, mix: &LevelMix) -> Consistency {
+    let total = mix.iter().map(|(_, weight)| weight).sum();
+    let mut at = chance.below(total);
+    for (level, weight) in mix {
+        match at.checked_sub(*weight) {
+            None => return *level,
+            Some(rest) => at = rest,
+        }
+    }
+    Consistency::Quorum
+}

@@ -1,0 +1,123 @@
+//! Statements as text, and what their replies say.
+
+use super::{KEYSPACE, TABLE, key_text};
+use crate::executor::Nanos;
+use crate::oracle::{KeyId, Outcome, WriteId, value_of, write_of};
+use dunlin_cql::{Body, Reply};
+use dunlin_types::{Consistency, ErrorCode};
+
+/// What follows `USING`.
+#[derive(Clone, Debug)]
+pub(super) struct Using<'a> {
+    pub level: Consistency,
+    pub timeout_ms: u64,
+    pub context: Option<&'a str>,
+    pub after: Option<&'a str>,
+    pub timestamp: Option<u64>,
+}
+
+impl Using<'_> {
+    fn text(&self) -> String {
+        let mut text = format!("USING CONSISTENCY {} AND TIMEOUT {}ms", self.level, self.timeout_ms);
+        if let Some(token) = self.context {
+            text += &format!(" AND CONTEXT '{token}'");
+        }
+        if let Some(token) = self.after {
+            text += &format!(" AND AFTER '{token}'");
+        }
+        if let Some(at) = self.timestamp {
+            text += &format!(" AND TIMESTAMP {at}");
+        }
+        text
+    }
+}
+
+/// Statements that set the table up.
+pub(super) fn schema(replication_factor: u32, conflicts: &str) -> [String; 2] {
+    [
+        format!(
+            "CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = \
+             {{'class': 'SimpleStrategy', 'replication_factor': {replication_factor}}};"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS {KEYSPACE}.{TABLE} (k text PRIMARY KEY, v text) \
+             WITH conflicts = '{conflicts}';"
+        ),
+    ]
+}
+
+pub(super) fn select(key: KeyId, with_context: bool, using: &Using<'_>) -> String {
+    let items = if with_context { "v, CONTEXT(v)" } else { "v" };
+    format!("SELECT {items} FROM {KEYSPACE}.{TABLE} WHERE k = '{}' {};", key_text(key), using.text())
+}
+
+pub(super) fn insert(key: KeyId, value: &str, using: &Using<'_>) -> String {
+    format!("INSERT INTO {KEYSPACE}.{TABLE} (k, v) VALUES ('{}', '{value}') {};", key_text(key), using.text())
+}
+
+pub(super) fn delete(key: KeyId, using: &Using<'_>) -> String {
+    format!("DELETE FROM {KEYSPACE}.{TABLE} {} WHERE k = '{}';", using.text(), key_text(key))
+}
+
+const PADDING: char = '.';
+
+/// The padded value of a write.
+pub(super) fn padded(write: WriteId, padding: u64) -> String {
+    let mut text = value_of(write);
+    text.extend(std::iter::repeat_n(PADDING, padding as usize));
+    text
+}
+
+/// The value without its padding; left whole if it does not look like one of ours.
+pub fn unpadded(value: &str) -> String {
+    let bare = value.trim_end_matches(PADDING);
+    if write_of(bare).is_some() { bare.to_owned() } else { value.to_owned() }
+}
+
+/// How a write ended.
+pub(super) fn write_outcome(reply: &Reply, now: Nanos) -> Outcome {
+    match &reply.body {
+        Body::Ok(_) => Outcome::Acknowledged(now),
+        Body::Rows { .. } => Outcome::Unknown,
+        Body::Error { code, .. } => match (reply.field("applied"), code) {
+            (Some("no"), _) => Outcome::NotApplied,
+            (None, ErrorCode::Syntax | ErrorCode::Invalid | ErrorCode::BadContext) => Outcome::NotApplied,
+            _ => Outcome::Unknown,
+        },
+    }
+}
+
+/// What a read showed: values, and the context token if asked for. `None`: it failed. `Err`: it makes no sense.
+pub(super) fn read_result(
+    reply: &Reply,
+    with_context: bool,
+) -> Result<Option<(Vec<String>, Option<String>)>, String> {
+    let Body::Rows { columns, rows, .. } = &reply.body else {
+        return match reply.code() {
+            Some(_) => Ok(None),
+            None => Err(format!("a read was answered with {reply:?}")),
+        };
+    };
+    let mut values = Vec::with_capacity(rows.len());
+    let mut token = reply.field("context").map(str::to_owned);
+    for row in rows {
+        if row.len() != columns.len() {
+            return Err(format!("a row of {} cells under {} columns", row.len(), columns.len()));
+        }
+        let Some(value) = row[0].as_str() else {
+            return Err("a row without a value".to_owned());
+        };
+        values.push(unpadded(value));
+        if with_context {
+            let cell = row[1].as_str().map(str::to_owned);
+            if values.len() > 1 && cell != token {
+                return Err("siblings with different contexts".to_owned());
+            }
+            token = cell;
+        }
+    }
+    if with_context && token.is_none() {
+        return Err("a read without the context asked for".to_owned());
+    }
+    Ok(Some((values, token)))
+}
