@@ -12,6 +12,9 @@ pub const PIPELINE_MAX: usize = 1024;
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Siblings of one key; the next write fails with TOO_MANY_SIBLINGS.
 pub const SIBLINGS_MAX: usize = 100;
+/// Bytes of one key's siblings together, the new one included; TOO_MANY_SIBLINGS beyond. So that the
+/// records of three coordinators that know nothing of one another still fit into a message when merged.
+pub const SIBLINGS_BYTES_MAX: usize = 20 << 20;
 /// A message between nodes, bytes: a statement's values and room for the envelope.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Furthest that `USING TIMESTAMP` may lie ahead of the node's clock, microseconds.

@@ -10,7 +10,7 @@ use crate::hints::Kept;
 use crate::message::{CoordinateRequest, Fence, Refusal};
 use crate::store::StoreError;
 use dunlin_types::error::Applied;
-use dunlin_types::limits::SIBLINGS_MAX;
+use dunlin_types::limits::{SIBLINGS_BYTES_MAX, SIBLINGS_MAX};
 use dunlin_types::record::SiblingSet;
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{ClusterError, Consistency, Context, ErrorCode, HostId, Micros, Mono, Record, Value};
@@ -136,8 +136,10 @@ impl Coordinator {
                 Some(context) => context.clone(),
                 None => set.seen().clone(),
             };
-            let left = set.values().iter().filter(|(dot, _)| !supersedes.covers(*dot)).count();
-            if left >= SIBLINGS_MAX {
+            let bytes = |value: &Value| value.data.as_ref().map_or(0, |data| data.len());
+            let left = set.values().iter().filter(|(dot, _)| !supersedes.covers(*dot));
+            let (count, left_bytes) = left.fold((0, 0), |(n, sum), (_, left)| (n + 1, sum + bytes(left)));
+            if count >= SIBLINGS_MAX || (count > 0 && left_bytes + bytes(&value) > SIBLINGS_BYTES_MAX) {
                 return Err(too_many_siblings(&set));
             }
             // Under the key's lock, so that counters of one key grow in the order of its writes.
@@ -231,7 +233,7 @@ fn own_context(actor: dunlin_types::Actor, record: &Record, given: Option<&Conte
 
 fn too_many_siblings(set: &SiblingSet) -> Box<ClusterError> {
     let message = format!(
-        "the key has {} siblings; read it, and write what they become with the context",
+        "the key has {} siblings, too many or too large to take another; read it, and write what they become with the context",
         set.values().len()
     );
     let mut error = ClusterError::new(ErrorCode::TooManySiblings, message);

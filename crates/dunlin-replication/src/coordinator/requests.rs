@@ -13,9 +13,20 @@ pub(crate) struct RequestMemory {
     inner: Mutex<Inner>,
 }
 
+/// A table and a key, by hash: keys may be long, and many are remembered.
+type Place = [u8; 16];
+
+fn place(table: TableId, key: &Key) -> Place {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&table.0.to_le_bytes());
+    hasher.update(key.as_bytes());
+    let hash = hasher.finalize();
+    hash.as_bytes()[..16].try_into().expect("a BLAKE3 hash has 32 bytes")
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    done: BTreeMap<[u8; 16], (TableId, Key, Context)>,
+    done: BTreeMap<[u8; 16], (Place, Context)>,
     order: VecDeque<[u8; 16]>,
 }
 
@@ -27,14 +38,14 @@ impl RequestMemory {
     /// The context that the first write of that id returned; the id has to be for the same key.
     pub(crate) fn recall(&self, id: [u8; 16], table: TableId, key: &Key) -> Option<Context> {
         let inner = self.inner.lock();
-        let (known_table, known_key, context) = inner.done.get(&id)?;
-        (*known_table == table && known_key == key).then(|| context.clone())
+        let (known, context) = inner.done.get(&id)?;
+        (*known == place(table, key)).then(|| context.clone())
     }
 
     /// Remembers a write that was applied.
     pub(crate) fn remember(&self, id: [u8; 16], table: TableId, key: &Key, context: Context) {
         let mut inner = self.inner.lock();
-        if inner.done.insert(id, (table, key.clone(), context)).is_none() {
+        if inner.done.insert(id, (place(table, key), context)).is_none() {
             inner.order.push_back(id);
         }
         if inner.order.len() > self.max

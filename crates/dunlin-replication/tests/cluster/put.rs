@@ -7,6 +7,7 @@ use dunlin_replication::message::Request;
 use dunlin_storage::fs::MemFs;
 use dunlin_storage::fs::memory::{Fault, OperationKind};
 use dunlin_types::error::Applied;
+use dunlin_types::limits::{MESSAGE_BYTES_MAX, VALUE_BYTES_MAX};
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{Consistency, ErrorCode, ReplicaOutcome};
 use std::sync::Arc;
@@ -279,5 +280,32 @@ fn any_is_not_sure_of_a_hint_whose_sync_failed() {
         let runtime = Arc::clone(&cluster.nodes[0].core.runtime);
         let found = Hints::open(fs, runtime, HintConfig::default()).unwrap().count();
         assert!(found == 0 || error.applied == Some(Applied::Maybe), "{found} hints to come: {error:?}");
+    });
+}
+
+#[test]
+fn siblings_too_large_to_travel_together_are_refused_with_their_context() {
+    let cluster = Cluster::new(1, 1);
+    let large = |n: u8| {
+        let mut write = cluster.write(&key("k"), "", Consistency::Quorum);
+        write.value = Some(vec![n; VALUE_BYTES_MAX].into());
+        write.context = Some(Default::default());
+        write
+    };
+    cluster.sim.run(async {
+        let mut error = None;
+        for n in 0..5 {
+            if let Err(refused) = cluster.put(0, large(n)).await {
+                error = Some(refused);
+                break;
+            }
+        }
+        let record = cluster.nodes[0].store.peek(&key("k")).unwrap();
+        assert!(record.to_bytes().len() < MESSAGE_BYTES_MAX, "no other node could ever be sent it");
+        let error = error.unwrap();
+        assert_eq!((error.code, error.applied), (ErrorCode::TooManySiblings, Some(Applied::No)));
+        let mut resolve = large(9);
+        resolve.context = error.context;
+        cluster.put(0, resolve).await.unwrap();
     });
 }
