@@ -17,7 +17,7 @@ const FORMAT: u32 = 1;
 const FILE: &str = "node.toml";
 const LOCK: &str = "LOCK";
 /// Folders that only a node makes: with one of them, a missing `node.toml` is damage.
-const DATA_FOLDERS: [&str; 3] = ["log", "tables", "system"];
+const DATA_FOLDERS: [&str; 3] = ["commitlog", "tables", "system"];
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]

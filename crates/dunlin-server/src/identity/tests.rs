@@ -72,7 +72,7 @@ fn foreign_and_damaged_directories_are_refused_by_name() {
 #[test]
 fn data_without_an_identity_is_refused() {
     let fs = MemFs::new();
-    fs.create_dir("log").unwrap();
+    fs.create_dir("commitlog").unwrap();
     let error = open(&fs).err().unwrap().to_string();
-    assert!(error.contains("it is missing, but the directory holds log/"), "{error}");
+    assert!(error.contains("it is missing, but the directory holds commitlog/"), "{error}");
 }

@@ -231,7 +231,7 @@ impl Shared {
 /// What the engine has to know of a table.
 pub fn table_options(def: &TableDef) -> TableOptions {
     TableOptions {
-        dir: format!("tables/{}/{}-{}", def.keyspace, def.name, def.id),
+        dir: format!("tables/{}/{}", def.keyspace, def.name),
         compression: def.compression,
     }
 }

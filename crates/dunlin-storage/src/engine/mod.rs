@@ -217,7 +217,9 @@ impl Engine {
                 self.fs.remove(&format!("{}/{}", table.dir, entry.name))?;
             }
         }
-        if self.fs.list(&table.dir)?.is_empty() {
+        // A table of the same name may have been made meanwhile: it stays.
+        let shared = self.tables.load().values().any(|other| other.id != table.id && other.dir == table.dir);
+        if !shared && self.fs.list(&table.dir)?.is_empty() {
             self.fs.remove_dir(&table.dir)?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::fs::{File, Fs, OpenMode};
 use std::sync::Arc;
 
 /// Folder of the log.
-pub(crate) const DIR: &str = "log";
+pub(crate) const DIR: &str = "commitlog";
 const VERSION: u32 = 1;
 const MAGIC: u32 = u32::from_le_bytes(*b"DLOG");
 const HEADER_BYTES: usize = 48;

@@ -35,8 +35,8 @@ fn open(fs: &MemFs) -> Result<Engine, OpenError> {
 fn check(fs: &MemFs, path: &str, offset: u64, rows: &Rows) -> bool {
     let named = |e: &EngineError| match e {
         // Without its last frame the log does not know that its oldest segments may be missing.
-        EngineError::Damaged { file, .. } if file == "log" => {
-            assert!(path.starts_with("log/"), "byte {offset}")
+        EngineError::Damaged { file, .. } if file == "commitlog" => {
+            assert!(path.starts_with("commitlog/"), "byte {offset}")
         }
         EngineError::Damaged { file, .. } => assert_eq!(file, path, "byte {offset}"),
         e => panic!("{path} byte {offset}: {e}"),
@@ -149,7 +149,7 @@ fn marks_protect_the_last_commit() {
             while driver.engine().maintenance().expect("maintenance") {}
             assert!(!driver.engine().maintenance().expect("maintenance"), "one mark is enough");
         }
-        let log = "log/0000000000000001.log";
+        let log = "commitlog/0000000000000001.log";
         let length = driver.fs.files().iter().find(|(path, _)| path == log).expect("a segment").1;
         assert_eq!(length, if marked { 1_536 } else { 1_024 });
         driver.stop(None);

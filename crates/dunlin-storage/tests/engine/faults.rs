@@ -171,7 +171,7 @@ fn a_refused_write_is_nowhere() {
     let mut driver = Driver::new(6, tiny());
     driver.start().expect("open");
     driver.fs.set_hook(Some(Box::new(|operation| {
-        let log = operation.kind == OperationKind::Write && operation.path.starts_with("log");
+        let log = operation.kind == OperationKind::Write && operation.path.starts_with("commitlog");
         log.then_some(Fault::Error(ErrorKind::Other))
     })));
     let (token, key) = key(1);

@@ -47,8 +47,8 @@ fn an_unchecked_log_takes_damage_for_data() {
     driver.settle_durable();
     driver.stop(None);
     let logs: Vec<_> =
-        driver.fs.list("log").expect("list").into_iter().filter(|e| e.name.ends_with(".log")).collect();
-    let path = format!("log/{}", logs.last().expect("a segment").name);
+        driver.fs.list("commitlog").expect("list").into_iter().filter(|e| e.name.ends_with(".log")).collect();
+    let path = format!("commitlog/{}", logs.last().expect("a segment").name);
     let mut wrong = 0;
     for offset in (600..1_500).step_by(10) {
         let fs = driver.fs.fork();

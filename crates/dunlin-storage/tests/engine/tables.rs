@@ -42,6 +42,21 @@ fn dropped_tables_stay_dropped() {
     assert_eq!(engine.get(again, token, &key).expect("get").map(|f| f.record), Some(record));
 }
 
+/// TRUNCATE makes the new table before it drops the old one; both have the table's folder.
+#[test]
+fn a_dropped_table_leaves_the_folder_to_its_successor() {
+    let mut driver = Driver::new(1, tiny());
+    driver.start().expect("open");
+    let again = TableId(0x33);
+    driver.engine().create_table(again, table_options(TABLES[0])).expect("create");
+    driver.engine().drop_table(TABLES[0]).expect("drop");
+    let (token, key) = key(1);
+    let record = latest(value(&mut driver.chance, 1));
+    driver.engine().merge(again, token, &key, &record, true).expect("write");
+    driver.engine().flush(None).expect("flush");
+    assert_eq!(driver.engine().get(again, token, &key).expect("get").map(|f| f.record), Some(record));
+}
+
 #[test]
 fn one_engine_at_a_time() {
     let mut driver = Driver::new(1, tiny());
