@@ -118,6 +118,13 @@ impl crate::membership::SchemaSink for EngineTables {
 }
 
 fn apply_to(engine: &Engine, schema: &Schema) -> Result<(), String> {
+    // A schema in which nothing was ever defined is one that was lost, and no reason to drop what is there.
+    if *schema == Schema::default() && !engine.tables().is_empty() {
+        return Err(
+            "the node holds tables, but system/schema is missing: restore it from a backup or another node"
+                .into(),
+        );
+    }
     let mut wanted = BTreeSet::new();
     for def in schema.tables() {
         wanted.insert(def.id);
@@ -136,6 +143,17 @@ fn apply_to(engine: &Engine, schema: &Schema) -> Result<(), String> {
 mod tests {
     use super::*;
     use dunlin_types::Micros;
+
+    #[test]
+    fn a_lost_schema_drops_nothing() {
+        let fs = Arc::new(dunlin_storage::fs::MemFs::new());
+        let engine = Engine::open(fs, dunlin_storage::EngineOptions::small()).unwrap();
+        assert_eq!(apply_to(&engine, &Schema::default()), Ok(()));
+        let schema = default_schema((Micros(1), HostId::from_words(1, 1)), 7, 3);
+        apply_to(&engine, &schema).unwrap();
+        assert!(apply_to(&engine, &Schema::default()).is_err());
+        assert_eq!(engine.tables(), [TableId(7)]);
+    }
 
     #[test]
     fn changes_apply_once() {
