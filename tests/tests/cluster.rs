@@ -156,7 +156,8 @@ fn a_second_node_on_the_same_data_directory_is_refused() {
     let text = std::fs::read_to_string(dir.path().join("n1/dunlin.toml")).expect("the node's configuration");
     let text = text.replace(&format!("127.0.0.1:{}", cluster.base_port), "127.0.0.1:0");
     let text = text.replace(&format!("127.0.0.1:{}", cluster.admin_port(1)), "127.0.0.1:0");
-    let text = text.replace(&format!("address = \"127.0.0.1:{}\"", cluster.base_port + 1), "address = \"127.0.0.1:0\"");
+    let text = text
+        .replace(&format!("address = \"127.0.0.1:{}\"", cluster.base_port + 1), "address = \"127.0.0.1:0\"");
     let config = dir.path().join("second.toml");
     std::fs::write(&config, text).expect("a second configuration");
     let second = std::process::Command::new(&dunlin_tests::binaries::binaries().dunlin)

@@ -58,18 +58,44 @@ pub type Change = Box<dyn FnOnce(Option<Record>) -> Result<Record, Box<dunlin_ty
 /// A node's own copy. Every future is safe to drop; a write then still may happen.
 pub trait ReplicaStore: Send + Sync {
     /// The record as of now, never one that a crash could take back (it waits for the shared sync).
-    fn get(&self, table: TableId, token: Token, key: Key) -> BoxFuture<'static, Result<Option<Record>, StoreError>>;
+    fn get(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>>;
 
     /// Joins the record into what is stored; ends when durable as asked.
-    fn merge(&self, table: TableId, token: Token, key: Key, record: Record, durability: Durability) -> BoxFuture<'static, Result<(), StoreError>>;
+    fn merge(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+        record: Record,
+        durability: Durability,
+    ) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Reads, changes and writes in one step. The outer result comes at once, with the new record and
     /// a future that ends when it is durable: a coordinator sends to the others meanwhile.
-    fn update(&self, table: TableId, token: Token, key: Key, change: Change, durability: Durability) -> BoxFuture<'static, Result<Updated, StoreError>>;
+    fn update(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+        change: Change,
+        durability: Durability,
+    ) -> BoxFuture<'static, Result<Updated, StoreError>>;
 
     /// Records of a token range in (token, key) order, strictly after `after`, at most `limit` of
     /// them and at most about `bytes` bytes (always at least one if there is any).
-    fn scan(&self, table: TableId, range: TokenRange, after: Option<(Token, Key)>, limit: usize, bytes: usize) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>>;
+    fn scan(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        after: Option<(Token, Key)>,
+        limit: usize,
+        bytes: usize,
+    ) -> BoxFuture<'static, Result<Vec<Entry>, StoreError>>;
 }
 
 /// Result of [`ReplicaStore::update`].

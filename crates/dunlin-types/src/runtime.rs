@@ -72,7 +72,11 @@ pub trait Runtime: Clock + Rng {
 pub type SharedRuntime = Arc<dyn Runtime>;
 
 /// `Some(output)` if the future ends within `duration`, else `None` and the future is dropped.
-pub async fn timeout<F: Future + Send>(runtime: &dyn Runtime, duration: Duration, future: F) -> Option<F::Output> {
+pub async fn timeout<F: Future + Send>(
+    runtime: &dyn Runtime,
+    duration: Duration,
+    future: F,
+) -> Option<F::Output> {
     let future = std::pin::pin!(future);
     match futures::future::select(future, runtime.sleep(duration)).await {
         futures::future::Either::Left((output, _)) => Some(output),

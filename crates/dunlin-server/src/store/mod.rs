@@ -230,10 +230,7 @@ impl Shared {
 
 /// What the engine has to know of a table.
 pub fn table_options(def: &TableDef) -> TableOptions {
-    TableOptions {
-        dir: format!("tables/{}/{}", def.keyspace, def.name),
-        compression: def.compression,
-    }
+    TableOptions { dir: format!("tables/{}/{}", def.keyspace, def.name), compression: def.compression }
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
