@@ -181,7 +181,7 @@ fn a_failed_sync_ends_writes_and_not_reads() {
         until("ready", || node.readiness() == Readiness::Ready).await;
         ok(&node, "INSERT INTO dunlin.kv (key, value) VALUES ('a', '1')").await;
         fs.set_hook(Some(Box::new(|operation: &Operation<'_>| {
-            (operation.kind == OperationKind::Sync && operation.path.starts_with("log/"))
+            (operation.kind == OperationKind::Sync && operation.path.starts_with("commitlog/"))
                 .then_some(Fault::Error(std::io::ErrorKind::Other))
         })));
         for _ in 0..2 {
