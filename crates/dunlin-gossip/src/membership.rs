@@ -33,6 +33,9 @@ pub enum Event {
     /// Others know a later start of this very host: its data directory was copied or put back. The
     /// node must not go on.
     Superseded(Generation),
+    /// Others know a start of this host that its data directory does not: it was put back from an older
+    /// copy. See [`Gossip::continues`].
+    PutBack(Generation),
 }
 
 /// One other node as seen from here.
@@ -76,6 +79,7 @@ pub struct Gossip {
     events: Vec<Event>,
     last_tick: Mono,
     superseded: bool,
+    continues: Option<Generation>,
 }
 
 impl Gossip {
@@ -92,7 +96,14 @@ impl Gossip {
             events: Vec::new(),
             last_tick: now,
             superseded: false,
+            continues: None,
         }
+    }
+
+    /// This start goes on where the start of that generation ended, as the data directory says: a later one
+    /// in between, that others know of, is told as [`Event::PutBack`].
+    pub fn continues(&mut self, previous: Generation) {
+        self.continues = Some(previous);
     }
 
     /// This node.
@@ -326,6 +337,11 @@ impl Gossip {
         if generation > self.own.generation() && !self.superseded {
             self.superseded = true;
             self.events.push(Event::Superseded(generation));
+        }
+        if generation < self.own.generation() && self.continues.is_some_and(|previous| generation > previous)
+        {
+            self.continues = None;
+            self.events.push(Event::PutBack(generation));
         }
     }
 

@@ -210,6 +210,30 @@ fn other_clusters_and_own_messages_are_refused() {
 }
 
 #[test]
+fn a_data_directory_that_was_put_back_is_told_from_a_restart() {
+    let now = dunlin_types::Mono(0);
+    let check = |known: u64, expected: &[Event]| {
+        let mut b = gossip(1, 1, now);
+        let mut a = gossip(0, known, now);
+        let answer = b.handle_syn(a.syn(), now).unwrap();
+        b.handle_ack(a.handle_syn_ack(answer, now).unwrap(), now).unwrap();
+        let mut a = gossip(0, 9, now);
+        a.continues(Generation(5));
+        a.handle_syn(b.syn(), now).unwrap();
+        let events: Vec<Event> = a
+            .take_events()
+            .into_iter()
+            .filter(|e| matches!(e, Event::PutBack(_) | Event::Superseded(_)))
+            .collect();
+        assert_eq!(events, expected, "others know generation {known}");
+    };
+    check(4, &[]);
+    check(5, &[]);
+    check(7, &[Event::PutBack(Generation(7))]);
+    check(9, &[]);
+}
+
+#[test]
 fn a_node_between_clusters_carries_nobody_over() {
     let now = dunlin_types::Mono(0);
     let (id_a, id_b) = (ClusterId([1; 16]), ClusterId([2; 16]));

@@ -102,6 +102,7 @@ pub struct Identity {
     dir: PathBuf,
     host: HostId,
     generation: Generation,
+    continues: Option<Generation>,
     actor: Actor,
     dots: u64,
     first_start: bool,
@@ -145,6 +146,7 @@ impl Identity {
         }
         let host = parse(dir, &file.host_id)?;
         let dots = file.dots;
+        let continues = file.clean.then_some(Generation(previous));
         file.clean = false;
         write(&*fs, dir, &file)?;
         runtime.event("identity_opened", generation, file.incarnation);
@@ -154,6 +156,7 @@ impl Identity {
             dir: dir.to_owned(),
             host,
             generation: Generation(generation),
+            continues,
             actor,
             dots,
             first_start,
@@ -170,6 +173,11 @@ impl Identity {
     /// This start.
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// The start before this one, if it ended in order and this one goes on in its incarnation.
+    pub fn continues(&self) -> Option<Generation> {
+        self.continues
     }
 
     /// The actor of this node's writes.

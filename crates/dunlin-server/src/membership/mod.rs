@@ -162,6 +162,9 @@ impl Membership {
         config.phi_threshold = settings.phi_threshold;
         config.cluster = known;
         let mut gossip = Gossip::new(config, member.host, identity.generation(), runtime.mono());
+        if let Some(previous) = identity.continues() {
+            gossip.continues(previous);
+        }
         for (name, value) in [
             (key::NAME, member.name.clone()),
             (key::CLIENT, member.client.to_string()),
@@ -296,8 +299,8 @@ impl Membership {
             }
             (result, effects)
         };
-        if effects.superseded {
-            self.runtime.die("another process runs with this node's host id");
+        if let Some(reason) = effects.end {
+            self.runtime.die(reason);
         }
         if effects.spread_chain {
             self.spread_now.notify_one();

@@ -43,8 +43,8 @@ pub(super) struct Effects {
     pub(super) gossip_now: bool,
     /// The layout whose data has to be copied now; `None` inside: stop copying.
     pub(super) sync: Option<Option<Arc<Layout>>>,
-    /// Another process runs with this node's identity.
-    pub(super) superseded: bool,
+    /// Why the node must not go on.
+    pub(super) end: Option<&'static str>,
 }
 
 impl State {
@@ -189,7 +189,16 @@ impl State {
                         generation = generation.0,
                         "another process runs with this node's host id: was the data directory copied?"
                     );
-                    effects.superseded = true;
+                    effects.end = Some("another process runs with this node's host id");
+                }
+                Event::PutBack(generation) => {
+                    // Dots of the runs that the copy does not know must not be given again. The start that
+                    // follows opens a new incarnation, because this one does not end in order.
+                    tracing::error!(
+                        generation = generation.0,
+                        "the data directory was put back from an older copy: this node ends; start it once more, then run nodetool repair"
+                    );
+                    effects.end = Some("the data directory was put back from an older copy");
                 }
                 _ => {}
             }
