@@ -40,9 +40,10 @@ impl Host {
         own + scale(now - world, MILLION + i128::from(self.drift_ppm), MILLION)
     }
 
-    /// World time in which the machine's clock advances by `duration`.
+    /// World time in which the machine's clock advances by `duration` at least: a sleep never ends early.
     pub fn world_duration(&self, duration: Nanos) -> Nanos {
-        scale(duration, MILLION, MILLION + i128::from(self.drift_ppm))
+        let speed = MILLION + i128::from(self.drift_ppm);
+        u64::try_from((i128::from(duration) * MILLION + speed - 1) / speed).unwrap_or(u64::MAX)
     }
 
     /// Wall time of the machine, microseconds since the epoch.
@@ -79,6 +80,7 @@ mod tests {
         assert_eq!(host.mono(10 * SECOND), 10 * SECOND);
         assert_eq!(host.mono(30 * SECOND), 31 * SECOND);
         assert_eq!(host.world_duration(21 * SECOND), 20 * SECOND);
+        assert_eq!((host.world_duration(0), host.world_duration(1)), (0, 1));
         host.set_drift(30 * SECOND, 0);
         assert_eq!(host.mono(40 * SECOND), 41 * SECOND);
         host.wall_offset_micros = -1_000_000;

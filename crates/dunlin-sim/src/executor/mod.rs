@@ -132,7 +132,12 @@ pub enum Stopped {
     TimeUp,
     /// Nothing is left that could ever happen.
     Dead,
+    /// Tasks keep each other awake without time passing.
+    Spinning,
 }
+
+/// Polls at one instant beyond which tasks count as spinning.
+const POLLS_AT_ONCE_MAX: u64 = 300_000;
 
 impl World {
     /// A world with nothing but the driver's machine.
@@ -407,7 +412,9 @@ impl World {
     pub fn run(&self, until: Nanos, mut done: impl FnMut() -> bool) -> Stopped {
         let mut ready: Vec<TaskId> = Vec::new();
         loop {
-            self.run_ready(&mut ready);
+            if !self.run_ready(&mut ready) {
+                return Stopped::Spinning;
+            }
             if done() {
                 return Stopped::Done;
             }
@@ -447,14 +454,17 @@ impl World {
         }
     }
 
-    /// Polls ready tasks, in random order, until none is left at this instant.
-    fn run_ready(&self, ready: &mut Vec<TaskId>) {
-        loop {
+    /// Polls ready tasks, in random order, until none is left at this instant. False if that does not end.
+    fn run_ready(&self, ready: &mut Vec<TaskId>) -> bool {
+        for round in 0.. {
+            if round > POLLS_AT_ONCE_MAX {
+                break;
+            }
             let woken = std::mem::take(&mut *self.woken.lock());
             let mut core = self.core.lock();
             ready.extend(woken.into_iter().filter(|id| core.tasks.queue(*id)));
             if ready.is_empty() {
-                return;
+                return true;
             }
             let at = core.order.below(ready.len() as u64) as usize;
             let id = ready.swap_remove(at);
@@ -472,7 +482,11 @@ impl World {
             let removed = self.poll(id, future, &waker);
             drop(removed);
             self.bury(host);
+            if round + 10 > POLLS_AT_ONCE_MAX {
+                tracing::error!(task = name, "spinning");
+            }
         }
+        false
     }
 
     fn poll(&self, id: TaskId, mut future: BoxFuture<'static, ()>, waker: &Waker) -> (Removed, Removed) {
