@@ -4,7 +4,7 @@
 
 use crate::args::{BenchArgs, Durability, Format, Mix};
 use anyhow::Context;
-use dunlin_client::{Connection, Failure};
+use dunlin_client::{Columns, Connection, Failure};
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -25,6 +25,7 @@ struct Outcome {
 struct Plan {
     args: BenchArgs,
     hosts: Vec<String>,
+    columns: Columns,
     value: String,
 }
 
@@ -32,7 +33,9 @@ struct Plan {
 pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let mut random = StdRng::seed_from_u64(args.seed);
     let value: String = (0..args.value_size).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect();
-    let plan = Arc::new(Plan { hosts: args.target.hosts(), args, value });
+    let hosts = args.target.hosts();
+    let columns = columns(&hosts[0], &args).await?;
+    let plan = Arc::new(Plan { hosts, args, columns, value });
     if plan.args.mix.iter().any(|mix| mix.reads() > 0.0) {
         fill(&plan).await.context("writing the keys that are to be read")?;
     }
@@ -56,6 +59,20 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// The table's columns, both of which have to be text.
+async fn columns(host: &str, args: &BenchArgs) -> anyhow::Result<Columns> {
+    let table = &args.target.table;
+    let mut connection = Connection::connect(host, args.target.timeout()).await?;
+    let columns = connection.columns(table).await?.with_context(|| format!("there is no table {table}"))?;
+    anyhow::ensure!(
+        columns.key_type == "text" && columns.value_type == "text",
+        "the load is text, but {table} maps {} to {}",
+        columns.key_type,
+        columns.value_type
+    );
+    Ok(columns)
+}
+
 fn durability(args: &BenchArgs) -> &'static str {
     match args.durability {
         Durability::Synced => "synced",
@@ -74,15 +91,18 @@ fn put_statement(plan: &Plan, n: u64) -> String {
         Durability::Buffered => " USING DURABILITY buffered",
     };
     format!(
-        "INSERT INTO {} (key, value) VALUES ('{}', '{}'){durability};",
+        "INSERT INTO {} ({}, {}) VALUES ('{}', '{}'){durability};",
         args.target.table,
+        plan.columns.key_name(),
+        plan.columns.value_name(),
         key(n),
         plan.value
     )
 }
 
 fn get_statement(plan: &Plan, n: u64) -> String {
-    format!("SELECT value FROM {} WHERE key = '{}';", plan.args.target.table, key(n))
+    let (table, columns) = (&plan.args.target.table, &plan.columns);
+    format!("SELECT {} FROM {table} WHERE {} = '{}';", columns.value_name(), columns.key_name(), key(n))
 }
 
 async fn connect(plan: &Plan, client: usize) -> anyhow::Result<Connection> {

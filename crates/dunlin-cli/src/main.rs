@@ -15,6 +15,7 @@ mod verify;
 
 use args::{Cli, Verb};
 use clap::{CommandFactory, Parser};
+use std::io::Write;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -35,8 +36,13 @@ fn main() -> ExitCode {
         Verb::Bench(args) => block_on(bench::run(args)),
         Verb::Certs(args) => certs::run(args),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "dunlin", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "dunlin", &mut text);
+            match std::io::stdout().write_all(&text) {
+                // Whoever reads has seen enough.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+                written => written.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+            }
         }
     };
     done.unwrap_or_else(|error| {

@@ -5,7 +5,7 @@
 use crate::args::VerifyArgs;
 use crate::shell::progress;
 use anyhow::Context;
-use dunlin_client::{ClientError, Connection, text};
+use dunlin_client::Connection;
 use std::collections::VecDeque;
 use std::process::ExitCode;
 
@@ -36,7 +36,8 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     connection.execute(&format!("CONSISTENCY {}", args.target.consistency)).await?;
     let mut waiting: VecDeque<(String, String)> = VecDeque::new();
     let mut tally = Tally::default();
-    let columns = key_and_value(&mut connection, &args.target.table).await?;
+    let table = &args.target.table;
+    let columns = connection.columns(table).await?.with_context(|| format!("there is no table {table}"))?;
     for row in rows.records() {
         let row = row.with_context(|| format!("in {}", args.file.display()))?;
         let (Some(key), Some(value)) = (row.get(0), row.get(1)) else {
@@ -47,11 +48,10 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             );
         };
         connection.queue(&format!(
-            "SELECT {} FROM {} WHERE {} = {}",
-            columns.1,
-            args.target.table,
-            columns.0,
-            text::quote(key)
+            "SELECT {} FROM {table} WHERE {} = {}",
+            columns.value_name(),
+            columns.key_name(),
+            columns.key_literal(key)
         ));
         waiting.push_back((key.to_owned(), value.to_owned()));
         if waiting.len() >= WINDOW {
@@ -72,13 +72,6 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         tally.checked, tally.missing, tally.different, tally.siblings
     );
     Ok(if mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Names of a table's two columns.
-async fn key_and_value(connection: &mut Connection, table: &str) -> Result<(String, String), ClientError> {
-    let reply = connection.execute(&format!("SELECT * FROM {table} LIMIT 1")).await?;
-    let mut columns = reply.columns.unwrap_or_default().into_iter().map(|name| format!("\"{name}\""));
-    Ok((columns.next().unwrap_or_default(), columns.next().unwrap_or_default()))
 }
 
 async fn compare(

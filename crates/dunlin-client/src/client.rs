@@ -1,10 +1,12 @@
 //! Several nodes as one: picks one, keeps idle connections, tries the next where that is safe.
 
+use crate::columns::{self, Columns};
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::reply::Reply;
-use crate::text::{push_quoted, quote};
-use dunlin_types::Consistency;
+use crate::text::quote;
+use dunlin_types::{Consistency, ErrorCode};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub struct Client {
     options: Options,
     next: AtomicUsize,
     idle: Mutex<Vec<Connection>>,
+    /// Columns of tables that turned out to be others than `key` and `value`.
+    columns: Mutex<BTreeMap<String, Columns>>,
 }
 
 /// What a read of one key found.
@@ -58,7 +62,13 @@ impl Client {
     pub fn with_options<S: Into<String>>(hosts: impl IntoIterator<Item = S>, options: Options) -> Client {
         let hosts: Vec<String> = hosts.into_iter().map(Into::into).collect();
         assert!(!hosts.is_empty(), "a client needs at least one host");
-        Client { hosts, options, next: AtomicUsize::new(0), idle: Mutex::new(Vec::new()) }
+        Client {
+            hosts,
+            options,
+            next: AtomicUsize::new(0),
+            idle: Mutex::new(Vec::new()),
+            columns: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Runs one statement. Session statements (USE, CONSISTENCY, ...) have no place here: connections are shared.
@@ -107,14 +117,19 @@ impl Client {
         outcome
     }
 
-    /// Reads a text key of `keyspace.table` whose columns are `key` and `value`.
+    /// Reads a key of `keyspace.table`. Keys and values of other types than text are given and returned as text.
     pub async fn get(&self, table: &str, key: &str) -> Result<Found, ClientError> {
-        let statement = format!(
-            "SELECT value, CONTEXT(value) FROM {table} WHERE key = {}{}",
-            quote(key),
-            self.using(&[])
-        );
-        let reply = self.read(&statement).await?;
+        let reply = self
+            .with_columns(table, true, |columns| {
+                let value = columns.value_name();
+                format!(
+                    "SELECT {value}, CONTEXT({value}) FROM {table} WHERE {} = {}{}",
+                    columns.key_name(),
+                    columns.key_literal(key),
+                    self.using(&[])
+                )
+            })
+            .await?;
         let context = reply.rows.first().and_then(|row| row.get(1).cloned().flatten());
         let context = context.or_else(|| reply.field("context").map(str::to_owned));
         let values = reply.rows.into_iter().filter_map(|mut row| row.swap_remove(0)).collect();
@@ -134,20 +149,59 @@ impl Client {
         value: &str,
         context: Option<&str>,
     ) -> Result<Option<String>, ClientError> {
-        let mut statement = format!("INSERT INTO {table} (key, value) VALUES (");
-        push_quoted(&mut statement, key);
-        statement.push_str(", ");
-        push_quoted(&mut statement, value);
-        statement.push(')');
         let context = context.map(|token| format!("CONTEXT {}", quote(token)));
-        statement.push_str(&self.using(context.as_slice()));
-        Ok(self.execute(&statement).await?.field("context").map(str::to_owned))
+        let reply = self
+            .with_columns(table, false, |columns| {
+                format!(
+                    "INSERT INTO {table} ({}, {}) VALUES ({}, {}){}",
+                    columns.key_name(),
+                    columns.value_name(),
+                    columns.key_literal(key),
+                    columns.value_literal(value),
+                    self.using(context.as_slice())
+                )
+            })
+            .await?;
+        Ok(reply.field("context").map(str::to_owned))
     }
 
     /// Deletes, superseding what the coordinating replica holds.
     pub async fn delete(&self, table: &str, key: &str) -> Result<Option<String>, ClientError> {
-        let statement = format!("DELETE FROM {table}{} WHERE key = {}", self.using(&[]), quote(key));
-        Ok(self.execute(&statement).await?.field("context").map(str::to_owned))
+        let reply = self
+            .with_columns(table, false, |columns| {
+                format!(
+                    "DELETE FROM {table}{} WHERE {} = {}",
+                    self.using(&[]),
+                    columns.key_name(),
+                    columns.key_literal(key)
+                )
+            })
+            .await?;
+        Ok(reply.field("context").map(str::to_owned))
+    }
+
+    /// Runs the statement that is right for the table's columns. They are taken for text columns `key` and
+    /// `value`, as in the table `kv`, until a node calls that invalid; then it is asked what they are.
+    async fn with_columns(
+        &self,
+        table: &str,
+        reads: bool,
+        statement: impl Fn(&Columns) -> String,
+    ) -> Result<Reply, ClientError> {
+        let taken = self.columns.lock().expect("no holder panics").get(table).cloned().unwrap_or_default();
+        let text = statement(&taken);
+        let failed = match if reads { self.read(&text).await } else { self.execute(&text).await } {
+            Err(ClientError::Failed(failure)) if failure.kind() == Some(ErrorCode::Invalid) => failure,
+            other => return other,
+        };
+        match Columns::find(&self.read(columns::QUERY).await?, table) {
+            Some(found) if found != taken => {
+                let text = statement(&found);
+                self.columns.lock().expect("no holder panics").insert(table.to_owned(), found);
+                if reads { self.read(&text).await } else { self.execute(&text).await }
+            }
+            _ => Err(failed.into()),
+        }
     }
 
     /// One page of the whole table in token order; `page` continues an earlier one.

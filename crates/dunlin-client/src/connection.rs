@@ -5,6 +5,7 @@
     reason = "the client is an edge: it runs on its user's tokio, never in the simulator"
 )]
 
+use crate::columns::{self, Columns};
 use crate::error::ClientError;
 use crate::reply::{Builder, Failure, Reply};
 use bytes::{Buf, BytesMut};
@@ -127,6 +128,11 @@ impl Connection {
                 Err(_) => return Err(self.broken(std::io::ErrorKind::TimedOut.into())),
             }
         }
+    }
+
+    /// The columns of a table (`t` of the keyspace `dunlin`, or `ks.t`), if there is such a table.
+    pub async fn columns(&mut self, table: &str) -> Result<Option<Columns>, ClientError> {
+        Ok(Columns::find(&self.execute(columns::QUERY).await?, table))
     }
 
     /// Sends one statement and waits for its reply.

@@ -12,12 +12,14 @@
 //! anything twice. [`Connection`] is one socket with pipelining. [`reply`] is what comes back.
 
 mod client;
+mod columns;
 mod connection;
 mod error;
 pub mod reply;
 pub mod text;
 
 pub use client::{Client, Found, Options};
+pub use columns::{Columns, literal};
 pub use connection::Connection;
 pub use error::ClientError;
 pub use reply::{Failure, Reply};

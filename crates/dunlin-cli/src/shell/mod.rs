@@ -9,6 +9,7 @@ mod repl;
 mod session;
 
 use crate::args::{RowFormat, ShellArgs, with_port};
+use crate::output;
 use anyhow::Context;
 use dunlin_cql::Splitter;
 use session::Session;
@@ -42,6 +43,15 @@ pub async fn run(args: ShellArgs) -> anyhow::Result<ExitCode> {
 /// Runs every statement of a text, the last with or without its `;`. Stops at the first that fails.
 async fn batch(session: &mut Session, text: &str) -> anyhow::Result<ExitCode> {
     for statement in split(text) {
+        // The server would wait for the rest of it for ever.
+        if is_open(&statement) {
+            let start: String = statement.chars().take(60).collect();
+            eprintln!(
+                "a string, a quoted name, a comment or a BATCH is not closed: {}",
+                output::printable(&start)
+            );
+            return Ok(ExitCode::FAILURE);
+        }
         if !session.run(&statement).await? {
             return Ok(ExitCode::FAILURE);
         }
@@ -90,6 +100,8 @@ mod tests {
     fn texts_are_split_where_statements_end() {
         assert_eq!(split("USE a; SELECT ';' ;\n-- done\n"), ["USE a;", "SELECT ';' ;"]);
         assert_eq!(split("SELECT 1"), ["SELECT 1;"]);
+        let open = split("USE a; SELECT 'oops");
+        assert!(!is_open(&open[0]) && is_open(&open[1]), "{open:?}");
         assert!(is_open("SELECT 'a;") && is_open("SELECT 1") && !is_open("SELECT 1;") && !is_open("  "));
     }
 }

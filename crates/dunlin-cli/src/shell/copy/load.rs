@@ -6,7 +6,7 @@ use super::statement::Copy;
 use crate::shell::progress;
 use crate::shell::session::Session;
 use anyhow::{Context, bail};
-use dunlin_client::{Connection, Failure, text};
+use dunlin_client::{Connection, Failure, literal};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -119,20 +119,9 @@ fn statement(columns: &Columns, record: &csv::StringRecord) -> Result<String, St
         columns.table,
         columns.key.replace('"', "\"\""),
         columns.value.replace('"', "\"\""),
-        literal(&columns.key_type, &record[0])?,
-        literal(&columns.value_type, &record[1])?
+        literal(&columns.key_type, &record[0]),
+        literal(&columns.value_type, &record[1])
     ))
-}
-
-/// A cell as a literal of the column's type. What could end the literal early is refused here; the rest is
-/// the server's to judge.
-fn literal(type_name: &str, cell: &str) -> Result<String, String> {
-    if type_name == "text" {
-        return Ok(text::quote(cell));
-    }
-    let cell = cell.trim();
-    let plain = !cell.is_empty() && cell.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    if plain { Ok(cell.to_owned()) } else { Err(format!("{cell:?} is not a {type_name}")) }
 }
 
 /// Sends batches until the queue is closed. (rows acknowledged, rows rejected); an error when it gave up.
