@@ -123,7 +123,8 @@ impl SiblingSet {
     }
 }
 
-/// The record of a `conflicts = 'last_write_wins'` table: the largest (write time, host id, value).
+/// The record of a `conflicts = 'last_write_wins'` table: the largest (write time, deletion before value,
+/// host id, value bytes).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Latest {
     /// Node that took the write; breaks ties of time.
@@ -133,8 +134,10 @@ pub struct Latest {
 }
 
 impl Latest {
-    fn rank(&self) -> (Hlc, HostId, &Option<Bytes>, Option<Micros>) {
-        (self.value.written, self.host, &self.value.data, self.value.expires)
+    /// At one time a deletion outranks every value, whichever node took it: `DELETE USING TIMESTAMP t` takes
+    /// away what was written at `t`.
+    fn rank(&self) -> (Hlc, bool, HostId, &Option<Bytes>, Option<Micros>) {
+        (self.value.written, self.value.data.is_none(), self.host, &self.value.data, self.value.expires)
     }
 }
 

@@ -158,7 +158,7 @@ proptest! {
 }
 
 #[test]
-fn the_larger_of_two_latest_wins_by_time_then_host_then_value() {
+fn the_larger_of_two_latest_wins_by_time_then_deletion_then_host_then_value() {
     let make = |host: u8, written: u64, data: Option<&'static str>| {
         let value = Value { written: Micros(written), expires: None, data: data.map(Bytes::from) };
         Record::Latest(Latest { host: HostId([host; 16]), value })
@@ -170,5 +170,6 @@ fn the_larger_of_two_latest_wins_by_time_then_host_then_value() {
     check(make(9, 1, Some("z")), make(0, 2, Some("a")));
     check(make(1, 2, Some("z")), make(2, 2, Some("a")));
     check(make(2, 2, Some("a")), make(2, 2, Some("b")));
-    check(make(2, 2, None), make(2, 2, Some("")));
+    check(make(2, 2, Some("")), make(2, 2, None));
+    check(make(2, 2, Some("a")), make(1, 2, None));
 }
