@@ -88,7 +88,7 @@ pub enum Verb {
     Decommission,
     /// Take a node that is dead for good out of the cluster
     Removenode {
-        /// Its host id
+        /// Its host id or name
         host_id: String,
         /// Also when no majority of the members remains: you vouch that those removed never come back
         #[arg(long)]
@@ -96,7 +96,7 @@ pub enum Verb {
     },
     /// Give up a staged change of membership
     Abort {
-        /// Host id of the node that was to join or leave
+        /// Host id or name of the node that was to join or leave
         host_id: String,
     },
     /// Version of the node

@@ -262,16 +262,7 @@ impl Node {
         match self.readiness() {
             Readiness::Ready => None,
             Readiness::Draining => Some("draining".to_owned()),
-            Readiness::Starting => Some(self.membership.join_error().unwrap_or_else(|| {
-                let me = self.membership.me();
-                let state =
-                    self.membership.nodes().into_iter().find(|n| n.host == me).map_or("waiting", |n| n.state);
-                match state {
-                    "waiting" => "looking for the cluster".to_owned(),
-                    "normal" => "looking for the other members".to_owned(),
-                    other => other.to_owned(),
-                }
-            })),
+            Readiness::Starting => Some(self.membership.obstacle()),
         }
     }
 
@@ -405,13 +396,17 @@ impl ClientBackend for ClientDoor {
         Readiness::Starting
     }
 
+    fn obstacle(&self) -> String {
+        format!("this node does not serve: {}", self.membership.obstacle())
+    }
+
     fn change_schema(
         &self,
         change: SchemaChange,
         timeout: Duration,
-    ) -> BoxFuture<'static, Result<(), Box<ClusterError>>> {
+    ) -> BoxFuture<'static, Result<Vec<String>, Box<ClusterError>>> {
         let membership = self.membership.clone();
-        Box::pin(async move { membership.change_schema(change, timeout).await.map(drop) })
+        Box::pin(async move { membership.change_schema(change, timeout).await.map(|done| done.missing) })
     }
 
     fn generation(&self) -> u64 {

@@ -77,9 +77,9 @@ impl AdminBackend for AdminDoor {
                 "decommission" => work::operated(node.membership.decommission()),
                 "removenode" => {
                     let force = params.get("force").is_some_and(|f| f == "true");
-                    work::operated(node.membership.remove(work::host(&params)?, force))
+                    work::operated(node.membership.remove(work::host(&node, &params)?, force))
                 }
-                "abort" => work::operated(node.membership.abort_change(work::host(&params)?)),
+                "abort" => work::operated(node.membership.abort_change(work::host(&node, &params)?)),
                 other => Err(AdminError::Unknown(other.to_owned())),
             }
         })

@@ -11,6 +11,7 @@ use dunlin_cql::{Cell, Operation, Reply};
 use dunlin_replication::coordinator::PutRequest;
 use dunlin_replication::store::Durability as StoreDurability;
 use dunlin_types::error::Applied;
+use dunlin_types::schema::Replication;
 use dunlin_types::{ClusterError, Consistency, ErrorCode, Mono};
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
@@ -85,7 +86,7 @@ async fn dispatch(services: &Arc<ClientServices>, operation: Operation, trace: &
     }
     match services.backend.readiness() {
         Readiness::Ready => {}
-        Readiness::Starting => return starting(),
+        Readiness::Starting => return starting(services),
         Readiness::Draining => return draining(),
     }
     let Some(_admission) = services.admit() else {
@@ -113,7 +114,7 @@ async fn dispatch(services: &Arc<ClientServices>, operation: Operation, trace: &
 
 /// Writes one key.
 async fn put(services: &ClientServices, write: Write, trace: &mut Trace) -> Result<Reply, Reply> {
-    let tokens = services.tokens().ok_or_else(starting)?;
+    let tokens = services.tokens().ok_or_else(|| starting(services))?;
     let context = match &write.context {
         Some(text) => Some(tokens.open(write.table.id, &write.key, text).map_err(bad_context)?),
         None => None,
@@ -204,9 +205,46 @@ fn batch_error(mut reply: Reply, index: usize, applied: u64) -> Reply {
 }
 
 async fn change_schema(services: &ClientServices, change: SchemaChange) -> Reply {
+    let thin = match &change {
+        SchemaChange::CreateKeyspace(def) | SchemaChange::AlterKeyspace(def) => {
+            too_few_nodes(services, &def.replication)
+        }
+        _ => Vec::new(),
+    };
     match services.backend.change_schema(change, services.settings.schema_timeout).await {
-        Ok(()) => Reply::ok(),
+        Ok(missing) => {
+            let mut reply = Reply::ok();
+            reply.warnings = thin;
+            if !missing.is_empty() {
+                let nodes = missing.join(", ");
+                reply.warnings.push(format!("not yet known to {nodes}; they learn it by themselves"));
+            }
+            reply
+        }
         Err(error) => errors::reply(services, *error, None),
+    }
+}
+
+/// Says where a replication asks for more nodes than the cluster has now.
+fn too_few_nodes(services: &ClientServices, replication: &Replication) -> Vec<String> {
+    let view = services.coordinator.core().views.load();
+    let Some(layout) = view.read_layout() else { return Vec::new() };
+    let there = |center: Option<&str>| {
+        layout.members.iter().filter(|m| center.is_none_or(|c| m.data_center == c)).count() as u32
+    };
+    match replication {
+        Replication::Simple(wanted) if *wanted > there(None) => {
+            vec![format!("{wanted} replicas are asked for and the cluster has {} nodes", there(None))]
+        }
+        Replication::Simple(_) => Vec::new(),
+        Replication::NetworkTopology(centers) => centers
+            .iter()
+            .filter(|(center, wanted)| **wanted > there(Some(center)))
+            .map(|(center, wanted)| {
+                let there = there(Some(center));
+                format!("{wanted} replicas are asked for and data center {center} has {there} nodes")
+            })
+            .collect(),
     }
 }
 

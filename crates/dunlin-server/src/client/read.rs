@@ -144,7 +144,7 @@ async fn read_many(services: &Arc<ClientServices>, mut request: Read, trace: &mu
 
 fn open_after(services: &ClientServices, request: &Read, key: &Key) -> Result<Option<Context>, Reply> {
     let Some(text) = &request.after else { return Ok(None) };
-    let tokens = services.tokens().ok_or_else(starting)?;
+    let tokens = services.tokens().ok_or_else(|| starting(services))?;
     tokens.open(request.table.id, key, text).map(Some).map_err(bad_context)
 }
 

@@ -26,7 +26,9 @@ pub(super) async fn scan(services: &ClientServices, request: Scan, trace: &mut T
         },
     };
     let answer = Answer::of(services, &request.table, &request.projection);
-    let limit = page.as_ref().map_or(request.limit, |page| page.left);
+    // The token holds what the LIMIT left; a smaller LIMIT said now holds too.
+    let left = page.as_ref().and_then(|page| page.left);
+    let limit = left.into_iter().chain(request.limit).min();
     let counts = request.projection == Projection::Count;
     let bounds = Bounds {
         keys: if counts { u64::MAX } else { request.page_rows.map_or(u64::MAX, u64::from) },

@@ -26,13 +26,18 @@ pub trait ClientBackend: Send + Sync {
     /// Whether statements that touch data or schema are taken now.
     fn readiness(&self) -> Readiness;
 
-    /// Applies a change of the schema here and on every live node, within `timeout`. The error says whether it
-    /// may have been applied.
+    /// While [`Readiness::Starting`]: what keeps this node from serving.
+    fn obstacle(&self) -> String {
+        "this node is starting and not part of a cluster yet".to_owned()
+    }
+
+    /// Applies a change of the schema here and on every live node, within `timeout`. Returns the names of live
+    /// nodes that do not have it yet. The error says whether it may have been applied.
     fn change_schema(
         &self,
         change: SchemaChange,
         timeout: Duration,
-    ) -> BoxFuture<'static, Result<(), Box<ClusterError>>>;
+    ) -> BoxFuture<'static, Result<Vec<String>, Box<ClusterError>>>;
 
     /// Generation of this start, for `system.local`.
     fn generation(&self) -> u64;

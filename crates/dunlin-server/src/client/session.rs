@@ -86,7 +86,7 @@ impl Session {
     /// A node that is not part of a cluster yet knows no schema: it must not say that a table does not exist.
     fn not_ready_instead(&self, reply: Reply) -> Reply {
         match self.services.backend.readiness() {
-            Readiness::Starting if reply.code() == Some(ErrorCode::Invalid) => starting(),
+            Readiness::Starting if reply.code() == Some(ErrorCode::Invalid) => starting(&self.services),
             _ => reply,
         }
     }
@@ -141,9 +141,8 @@ impl Session {
     }
 }
 
-pub(super) fn starting() -> Reply {
-    not_applied(ErrorCode::NotReady, "this node is starting and not part of a cluster yet")
-        .with("retry_after_ms", "500")
+pub(super) fn starting(services: &ClientServices) -> Reply {
+    not_applied(ErrorCode::NotReady, services.backend.obstacle()).with("retry_after_ms", "500")
 }
 
 pub(super) fn draining() -> Reply {

@@ -196,6 +196,7 @@ impl Membership {
             syncing: None,
             down_since: BTreeMap::new(),
             join_error: None,
+            out: false,
             unsaved: false,
             stopping: false,
         };

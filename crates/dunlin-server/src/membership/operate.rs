@@ -46,6 +46,10 @@ pub struct NodeSeen {
     pub values: Vec<(String, String)>,
 }
 
+/// Said of a node that is no member any more.
+pub(super) const LEFT: &str =
+    "it has left the cluster for good; to join again, stop it, empty its data directory and start it";
+
 impl Membership {
     /// Every node that is known, this one included, by host id.
     pub fn nodes(&self) -> Vec<NodeSeen> {
@@ -78,6 +82,32 @@ impl Membership {
     /// Why this node cannot join, if so.
     pub fn join_error(&self) -> Option<String> {
         self.state.lock().join_error.as_ref().map(StageError::to_string)
+    }
+
+    /// What keeps this node from being a member that serves.
+    pub fn obstacle(&self) -> String {
+        if let Some(error) = self.join_error() {
+            return format!("it cannot join: {error}");
+        }
+        let state = self.state.lock();
+        match state.status(state.me()) {
+            "waiting" => "looking for the cluster",
+            "normal" => "looking for the other members",
+            "left" => LEFT,
+            other => other,
+        }
+        .to_owned()
+    }
+
+    /// The member, or the node seen in gossip, of that host id or, if only one has it, that name.
+    pub fn host_of(&self, text: &str) -> Result<HostId, String> {
+        let named: Vec<HostId> =
+            self.nodes().into_iter().filter(|n| n.name == text).map(|n| n.host).collect();
+        match named.as_slice() {
+            [] => text.parse().map_err(|_| format!("no node has the name or the host id {text:?}")),
+            [host] => Ok(*host),
+            _ => Err(format!("several nodes have the name {text:?}; say the host id")),
+        }
     }
 
     /// Digests of the schema on every live member, with its name; they agree when all are equal.

@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) down_since: BTreeMap<HostId, Mono>,
     /// Why this node cannot join, as it was logged.
     pub(super) join_error: Option<StageError>,
+    /// Whether it was said that this node is out.
+    pub(super) out: bool,
     /// Whether the chain on disk is the one in memory.
     pub(super) unsaved: bool,
     pub(super) stopping: bool,
@@ -115,6 +117,9 @@ impl State {
             if !out {
                 let staged = chain.stage(me, me, StagedChange::Join(self.member.clone()));
                 note_join(&mut self.join_error, staged);
+            } else if !chain.newest().contains(me) && !chain.completed().contains(me) && !self.out {
+                self.out = true;
+                tracing::warn!("this node is no member: {}", super::operate::LEFT);
             }
         }
         if !runtime.buggify("propose_late") && chain.propose(me, &live) {

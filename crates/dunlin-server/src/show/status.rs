@@ -1,6 +1,7 @@
 //! The cluster as this node sees it.
 
 use crate::admin::{AdminError, Params};
+use crate::membership::NodeSeen;
 use crate::node::{Node, VERSION, load_bytes};
 use dunlin_cql::describe;
 use dunlin_gossip::key;
@@ -9,6 +10,7 @@ use dunlin_types::schema::Replication;
 use dunlin_types::{HostId, Key};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 /// A wall clock that far from this node's is worth a word, microseconds: gossip is not instant.
 const SKEW_US: u64 = 10_000_000;
@@ -21,6 +23,15 @@ pub(super) fn status(node: &Node) -> Value {
     let layout = view.read_layout();
     let owned = layout.map(|l| ownership(l)).unwrap_or_default();
     let own_load = load_bytes(node.store.engine());
+    let internode = |n: &NodeSeen| {
+        let member = view.layouts.iter().rev().find_map(|l| l.member(n.host));
+        let said =
+            || -> Option<SocketAddr> { n.values.iter().find(|(k, _)| k == key::INTERNODE)?.1.parse().ok() };
+        member.map(|m| m.internode).or_else(said)
+    };
+    // Nodes that share an address are told apart by their ports.
+    let ips: Vec<IpAddr> = seen.iter().filter_map(|n| Some(internode(n)?.ip())).collect();
+    let shared = |ip: IpAddr| ips.iter().filter(|other| **other == ip).count() > 1;
     let mut nodes = Vec::new();
     for n in seen.iter().filter(|n| n.state != "left" || n.up) {
         let member = view.layouts.iter().rev().find_map(|l| l.member(n.host));
@@ -29,7 +40,7 @@ pub(super) fn status(node: &Node) -> Value {
         nodes.push(json!({
             "name": n.name,
             "host_id": n.host.to_string(),
-            "address": member.map(|m| m.internode.ip().to_string()).or_else(|| value(key::INTERNODE)),
+            "address": internode(n).map(|a| if shared(a.ip()) { a.to_string() } else { a.ip().to_string() }),
             "data_center": member.map(|m| m.data_center.clone()).or_else(|| value(key::DATA_CENTER)),
             "rack": member.map(|m| m.rack.clone()).or_else(|| value(key::RACK)),
             "up": n.up,
@@ -87,7 +98,10 @@ pub(super) fn attention(node: &Node) -> Vec<String> {
         lines.push(format!("this node copies data: {} of {} ranges", progress.ranges_done, progress.ranges));
     }
     if let Some(reason) = node.store.engine().failure() {
-        lines.push(format!("this node takes no writes: {reason}; start it again once the disk is sound"));
+        let dir = node.config.node.data_dir.display();
+        lines.push(format!(
+            "this node takes no writes: {reason} (in {dir}); see that the disk has room and is sound, and start it again"
+        ));
     }
     let hints = node.hints.count();
     if hints > 0 {

@@ -75,9 +75,9 @@ pub(super) fn operated(done: Result<(), OperateError>) -> Result<Value, AdminErr
 }
 
 /// The host that `host=` names.
-pub(super) fn host(params: &Params) -> Result<HostId, AdminError> {
+pub(super) fn host(node: &Node, params: &Params) -> Result<HostId, AdminError> {
     let text = params.get("host").ok_or_else(|| AdminError::Wrong("host= is missing".to_owned()))?;
-    text.parse().map_err(AdminError::Wrong)
+    node.membership.host_of(text).map_err(AdminError::Wrong)
 }
 
 /// One repair that an operator asked for.
@@ -90,17 +90,37 @@ struct RepairState {
     ranges_differing: u64,
     records_sent: u64,
     records_received: u64,
-    failures: Vec<String>,
+    /// Tables not repaired, by peer and reason.
+    failures: BTreeMap<(String, String), Vec<String>>,
 }
 
 impl RepairState {
     fn json(&self, id: u64) -> Value {
-        let error = (!self.running && !self.failures.is_empty()).then(|| self.failures.join("; "));
+        let error = (!self.running && !self.failures.is_empty()).then(|| self.error());
         json!({
             "id": id, "running": self.running, "done": self.done, "total": self.total.max(1), "ranges": self.ranges,
             "ranges_differing": self.ranges_differing, "records_sent": self.records_sent,
             "records_received": self.records_received, "error": error,
         })
+    }
+
+    fn failed(&mut self, peer: String, why: String, table: String) {
+        self.failures.entry((peer, why)).or_default().push(table);
+    }
+
+    /// Each reason once for a peer, with the tables it stopped.
+    fn error(&self) -> String {
+        let reasons: Vec<String> = self
+            .failures
+            .iter()
+            .map(|((peer, why), tables)| {
+                let more = tables.len().saturating_sub(TABLES_NAMED_MAX);
+                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                let named: Vec<&str> = tables.iter().take(TABLES_NAMED_MAX).map(String::as_str).collect();
+                format!("{peer}: {why} ({}{more})", named.join(", "))
+            })
+            .collect();
+        reasons.join("; ")
     }
 
     fn note(&mut self, step: &RepairProgress<'_>) {
@@ -113,11 +133,14 @@ impl RepairState {
                 self.records_sent += outcome.outcome.records_sent;
                 self.records_received += outcome.outcome.records_received;
             }
-            Some(Err(error)) => self.failures.push(format!("{} with {}: {error}", pair.table, pair.peer)),
-            None => self.failures.push(format!("{} with {}: it is down", pair.table, pair.peer)),
+            Some(Err(error)) => self.failed(pair.peer.to_string(), error.to_string(), pair.table.to_string()),
+            None => self.failed(pair.peer.to_string(), "it is down".to_owned(), pair.table.to_string()),
         }
     }
 }
+
+/// Tables named for each reason why a repair did not finish.
+const TABLES_NAMED_MAX: usize = 3;
 
 /// Repairs that operators asked for, by number.
 #[derive(Default)]

@@ -219,7 +219,7 @@ impl ClientBackend for Backend {
         &self,
         change: SchemaChange,
         _: Duration,
-    ) -> BoxFuture<'static, Result<(), Box<ClusterError>>> {
+    ) -> BoxFuture<'static, Result<Vec<String>, Box<ClusterError>>> {
         let mut schema = Schema::clone(&self.views.load().schema);
         let stamp = (Micros(schema.stamp_max().0 + 1), ME);
         match change {
@@ -242,7 +242,7 @@ impl ClientBackend for Backend {
             }
         }
         self.set_schema(schema);
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(Vec::new()) })
     }
 
     fn generation(&self) -> u64 {

@@ -163,6 +163,12 @@ fn scans_go_on_page_by_page() {
         let half = "SELECT TOKEN(k) FROM lww WHERE TOKEN(k) <= 9223372036854775807";
         let (_, lower) = pages(half).await;
         assert_eq!(lower, tokens.iter().copied().filter(|t| *t < 1 << 63).collect::<Vec<_>>());
+        let first = shell.reply("SELECT k FROM lww").await;
+        let page = first.field("page").unwrap().to_owned();
+        let next = shell.reply(&format!("SELECT k FROM lww LIMIT 3 USING PAGE '{page}'")).await;
+        assert_eq!(next.field("page"), None);
+        let dunlin_cql::Body::Rows { rows, .. } = next.body else { panic!("{next:?}") };
+        assert_eq!(rows.len(), 3, "a LIMIT said with a page holds");
         shell.check("PAGING OFF", "OK\n").await;
         let all = shell.reply("SELECT * FROM lww").await;
         assert!(all.field("page").is_none());
