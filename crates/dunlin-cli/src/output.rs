@@ -27,6 +27,12 @@ pub fn rows(reply: &Reply, format: RowFormat) -> String {
     let Some(columns) = &reply.columns else { return String::new() };
     let mut out = String::new();
     match format {
+        // Text for a person, or to be copied: a frame would only be in the way.
+        RowFormat::Table if matches!(columns.as_slice(), [only] if only == "help" || only == "statement") => {
+            for cell in reply.rows.iter().filter_map(|row| row.first()?.as_deref()) {
+                let _ = writeln!(out, "{}", printable(cell));
+            }
+        }
         RowFormat::Table => {
             let mut table = Table::new();
             table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);

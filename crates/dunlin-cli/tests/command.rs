@@ -186,15 +186,17 @@ fn a_statement_that_is_not_closed_is_said_and_not_sent() {
 #[test]
 fn tables_with_other_columns_are_learnt_of() {
     let host = node(|line| {
-        Some(if line.contains("system.tables") {
-            "COLUMNS\tkeyspace_name\ttable_name\tkey_column\tkey_type\tvalue_column\tvalue_type\n\
+        Some(
+            if line.contains("system.tables") {
+                "COLUMNS\tkeyspace_name\ttable_name\tkey_column\tkey_type\tvalue_column\tvalue_type\n\
              ROW\tshop\tt\tId\tbigint\tv\tdouble\nEND\trows=1\n"
-        } else if line == "INSERT INTO shop.t (\"Id\", v) VALUES (5, 1.5) USING CONSISTENCY QUORUM;" {
-            "OK\tcontext=AQEB\n"
-        } else {
-            "ERROR\tINVALID\ttable t has no such column\n"
-        }
-        .to_owned())
+            } else if line == "INSERT INTO shop.t (\"Id\", v) VALUES (5, 1.5) USING CONSISTENCY QUORUM;" {
+                "OK\tcontext=AQEB\n"
+            } else {
+                "ERROR\tINVALID\ttable t has no such column\n"
+            }
+            .to_owned(),
+        )
     });
     check(&["put", "5", "1.5", "--table", "shop.t", "--host", &host], 0, "", "");
     check(&["put", "x", "1.5", "--table", "shop.t", "--host", &host], 1, "", "INVALID");

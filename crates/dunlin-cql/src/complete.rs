@@ -73,7 +73,10 @@ pub fn complete(text: &str, names: &Names) -> Completion {
     let before = last_statement(&text[..start]);
     let mut candidates = Vec::new();
     for expected in expected_at_end(before) {
-        add(&mut candidates, expected, names);
+        match before.strip_suffix('.') {
+            Some(keyspace) if expected == Expected::Table => add_tables_of(&mut candidates, keyspace, names),
+            _ => add(&mut candidates, expected, names),
+        }
     }
     let typed = word.to_ascii_lowercase();
     candidates.retain(|candidate| candidate.to_ascii_lowercase().starts_with(&typed));
@@ -90,6 +93,15 @@ fn last_statement(text: &str) -> &str {
         rest = rest.get(end..).unwrap_or_default();
     }
     rest
+}
+
+/// What can follow `keyspace.`, the end of this text.
+fn add_tables_of(candidates: &mut Vec<String>, text: &str, names: &Names) {
+    if text.to_ascii_lowercase().ends_with(system::KEYSPACE) {
+        candidates.extend(SystemTable::ALL.map(|table| table.name().to_owned()));
+    } else {
+        add_names(candidates, &names.tables);
+    }
 }
 
 fn add(candidates: &mut Vec<String>, expected: Expected, names: &Names) {
@@ -156,6 +168,13 @@ mod tests {
         check("SELECT 'a", &[]);
         check("no such thing", &[]);
         check("SELECT * FROM kv;", &STATEMENTS);
+    }
+
+    #[test]
+    fn a_dot_is_followed_by_tables_only() {
+        let names = Names { keyspaces: vec!["ks".into()], tables: vec!["kv".into()], columns: Vec::new() };
+        assert_eq!(complete("SELECT * FROM ks.", &names).candidates, ["kv"]);
+        assert!(complete("SELECT * FROM system.p", &names).candidates.contains(&"peers".to_owned()));
     }
 
     #[test]

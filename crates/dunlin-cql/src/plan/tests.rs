@@ -325,6 +325,7 @@ fn keyspace_def() -> impl Strategy<Value = KeyspaceDef> {
             1u32..=16,
             1..4
         )
+        .prop_filter("at most 32 replicas in all", |map: &BTreeMap<_, _>| map.values().sum::<u32>() <= 32)
         .prop_map(|map: BTreeMap<_, _>| Replication::NetworkTopology(map)),
     ];
     ("[a-zA-Z0-9_]{1,10}", replication, any::<bool>(), any::<bool>())
