@@ -169,7 +169,10 @@ fn files_are_touched_behind_the_fs_seam_only() {
     let mut found = Vec::new();
     for (path, text) in sources() {
         let relative = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
-        if allowed.iter().any(|prefix| relative.starts_with(prefix)) || relative.contains("/tests/") || relative.contains("/examples/") {
+        if allowed.iter().any(|prefix| relative.starts_with(prefix))
+            || relative.contains("/tests/")
+            || relative.contains("/examples/")
+        {
             continue;
         }
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
