@@ -101,7 +101,7 @@ CREATE KEYSPACE [IF NOT EXISTS] ks WITH replication = {...} [AND option = value 
 ALTER KEYSPACE ks WITH option = value [AND ...]
   replication      {'class': 'SimpleStrategy', 'replication_factor': 3}
                    {'class': 'NetworkTopologyStrategy', 'dc1': 3, 'dc2': 2}
-  sloppy_quorum    true: other nodes stand in for dead replicas and count
+  sloppy_quorum    false; true (others stand in for dead replicas) is not supported yet
   durable_writes   false: writes are DURABILITY buffered if not said otherwise",
     ),
     (
@@ -112,7 +112,7 @@ ALTER TABLE t WITH option = value [AND ...]
   conflicts              'siblings' or 'last_write_wins' (not to be altered)
   default_time_to_live   seconds; 0 is for ever
   gc_grace_seconds       youngest age at which a deletion may be forgotten
-  compression            'lz4', 'zstd' or 'none'
+  compression            'lz4' or 'none'
   speculative_retry      '99p', '50ms' or 'none'
   comment                a string
   A table has exactly one key column and one value column. HELP TYPES lists the types.",

@@ -328,12 +328,12 @@ fn keyspace_def() -> impl Strategy<Value = KeyspaceDef> {
         .prop_filter("at most 32 replicas in all", |map: &BTreeMap<_, _>| map.values().sum::<u32>() <= 32)
         .prop_map(|map: BTreeMap<_, _>| Replication::NetworkTopology(map)),
     ];
-    ("[a-zA-Z0-9_]{1,10}", replication, any::<bool>(), any::<bool>())
+    ("[a-zA-Z0-9_]{1,10}", replication, any::<bool>())
         .prop_filter("reserved", |(name, ..)| !name.starts_with("system"))
-        .prop_map(|(name, replication, sloppy_quorum, durable_writes)| KeyspaceDef {
+        .prop_map(|(name, replication, durable_writes)| KeyspaceDef {
             name,
             replication,
-            sloppy_quorum,
+            sloppy_quorum: false,
             durable_writes,
         })
 }
@@ -344,7 +344,7 @@ fn table_def() -> impl Strategy<Value = TableDef> {
         (prop::sample::select(&schema::KEY_TYPES[..]), prop::sample::select(&schema::VALUE_TYPES[..]));
     let modes = (
         prop::sample::select(&[ConflictMode::Siblings, ConflictMode::LastWriteWins][..]),
-        prop::sample::select(&[Compression::Lz4, Compression::Zstd, Compression::None][..]),
+        prop::sample::select(&[Compression::Lz4, Compression::None][..]),
         prop::sample::select(&["99p", "99.9p", "50ms", "none"][..]),
     );
     (names, types, modes, 0u32..1000, 0u32..1_000_000, text()).prop_map(
