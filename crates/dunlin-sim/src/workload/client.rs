@@ -66,9 +66,12 @@ impl Client {
 
     /// Executes statements until the workload is over; complaints about replies.
     pub async fn run(mut self) -> Vec<Violation> {
-        while !self.workload.is_over() {
+        loop {
             let pause = self.chance.heavy_tail(0, 7 * self.workload.options.think_time);
             self.cluster.world.sleep(pause).await;
+            if self.workload.is_over() {
+                return self.complaints;
+            }
             let Some(running) = self.node() else {
                 self.cluster.world.sleep(RECONNECT).await;
                 continue;
@@ -85,7 +88,6 @@ impl Client {
             }
             self.workload.leave();
         }
-        self.complaints
     }
 
     fn now(&self) -> Nanos {
@@ -103,6 +105,8 @@ impl Client {
         let (answer, answered) = oneshot::channel();
         let (world, text) = (self.cluster.world.clone(), text.to_owned());
         let Running { node, host, process } = running;
+        tracing::debug!(node = node.config.node.name, text, "asks");
+        let asked = text.clone();
         let statement = async move {
             let reply = node.session().execute(&text).await;
             // What a dying process says in its last poll never leaves the machine.
@@ -112,10 +116,12 @@ impl Client {
         };
         self.cluster.world.spawn(host, "client session", Box::pin(statement));
         let patience = self.cluster.world.sleep(PATIENCE);
-        match select(answered, patience).await {
+        let reply = match select(answered, patience).await {
             Either::Left((reply, _)) => reply.ok(),
             Either::Right(_) => None,
-        }
+        };
+        tracing::debug!(asked, ?reply, "is answered");
+        reply
     }
 
     fn remember(&mut self, key: KeyId, text: String, seen: Seen) {
