@@ -1,7 +1,7 @@
 //! Membership: keeps gossip, the chain of layouts and the schema of a node in step with its cluster, and
 //! publishes the [`View`] that requests use.
 //!
-//! All of it is one [`State`](state::State) under one lock. Whatever happens (a message, a tick, an
+//! All of it is one [`State`] under one lock. Whatever happens (a message, a tick, an
 //! operator's word) changes the state in [`Membership::act`], which then settles it: moves the chain on,
 //! makes it durable, builds the view. What has to be sent afterwards is sent by the tasks in [`rounds`].
 //! [`founding`] is how the first layout comes about, [`sync`] copies data for a new one.
