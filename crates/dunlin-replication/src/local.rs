@@ -40,8 +40,12 @@ impl Local {
         }
         let change = move |old: Option<Record>| {
             let mut record = record;
-            if let (Some(old), false) = (old, overwrite) {
+            if let Some(old) = old {
+                let sent = record.clone();
                 record.merge(&old);
+                if overwrite {
+                    drop_unsent(&mut record, &sent);
+                }
             }
             if collapse {
                 collapse_siblings(&mut record);
@@ -75,6 +79,14 @@ impl Local {
 
     fn durability(&self, asked: Durability) -> Durability {
         if self.runtime.planted(PlantedBug::AckBeforeSync) { Durability::Buffered } else { asked }
+    }
+}
+
+/// What [`PlantedBug::ReplicaOverwrites`] makes of a merge. The engine joins what it is given with what it
+/// holds, so the values that were not sent have to count as superseded.
+fn drop_unsent(record: &mut Record, sent: &Record) {
+    if let (Record::Siblings(set), Record::Siblings(sent)) = (record, sent) {
+        set.supersede(|dot| sent.values().iter().all(|(other, _)| *other != dot));
     }
 }
 

@@ -5,7 +5,7 @@ use crate::options::Options;
 use crate::random::{Purpose, Stream};
 
 /// Kinds of faults, as reports name them. [`Options::fault_kinds`] chooses among them.
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 20] = [
     "power",
     "kill",
     "power-all",
@@ -25,6 +25,7 @@ pub const KINDS: [&str; 19] = [
     "clock-jump",
     "clock-drift",
     "join",
+    "leave",
 ];
 
 #[allow(missing_docs, reason = "the fields say what they are; units are those of their types")]
@@ -69,6 +70,8 @@ pub enum Fault {
     ClockDrift { machine: u32, ppm: i64 },
     /// A new node joins.
     Join { machine: u32 },
+    /// A node is decommissioned.
+    Leave { machine: u32 },
 }
 
 /// A fault and its time.
@@ -84,7 +87,7 @@ pub struct Planned {
 pub fn plan(options: &Options) -> Vec<Planned> {
     let mut chance = Stream::new(options.seed, Purpose::Faults);
     let mut planned: Vec<Planned> = Vec::new();
-    let mut joined = 0;
+    let (mut joined, mut left) = (0, false);
     for _ in 0..options.faults {
         if options.fault_kinds.is_empty() {
             break;
@@ -92,14 +95,18 @@ pub fn plan(options: &Options) -> Vec<Planned> {
         let at = chance.below(options.duration);
         let kind = KINDS[chance.pick(&options.fault_kinds)];
         let fault = draw(options, kind, &mut chance);
-        if let Fault::Join { .. } = fault {
-            if joined == options.joiners {
-                continue;
+        match fault {
+            Fault::Join { .. } if joined == options.joiners => continue,
+            Fault::Join { .. } => {
+                planned.push(Planned { at, fault: Fault::Join { machine: options.nodes + joined } });
+                joined += 1;
             }
-            planned.push(Planned { at, fault: Fault::Join { machine: options.nodes + joined } });
-            joined += 1;
-        } else {
-            planned.push(Planned { at, fault });
+            // Enough nodes must be left for every copy.
+            Fault::Leave { .. } if left || options.nodes <= options.replication_factor.max(3) => continue,
+            fault => {
+                left |= matches!(fault, Fault::Leave { .. });
+                planned.push(Planned { at, fault });
+            }
         }
     }
     planned.sort_by_key(|planned| planned.at);
@@ -142,7 +149,8 @@ fn draw(options: &Options, kind: &str, chance: &mut Stream) -> Fault {
             Fault::ClockJump { machine, micros: chance.below(2 * far) as i64 - far as i64 }
         }
         "clock-drift" => Fault::ClockDrift { machine, ppm: chance.below(100_000) as i64 - 50_000 },
-        _ => Fault::Join { machine },
+        "join" => Fault::Join { machine },
+        _ => Fault::Leave { machine },
     }
 }
 

@@ -44,6 +44,10 @@ pub struct Options {
     pub write_levels: LevelMix,
     /// Levels of reads.
     pub read_levels: LevelMix,
+    /// Share of writes with contexts that do not wait for syncs.
+    pub buffered: f64,
+    /// Share of reads that are followed at once by another one of the same key.
+    pub double_reads: f64,
     /// How long clients and faults go on.
     pub duration: Nanos,
     /// The network without faults.
@@ -87,6 +91,8 @@ impl Options {
             padding_max: chance.pick(&[0, 0, 100, 3000]),
             write_levels: draw_levels(&mut chance, true),
             read_levels: draw_levels(&mut chance, false),
+            buffered: chance.pick(&[0.0, 0.0, 0.15]),
+            double_reads: chance.pick(&[0.0, 0.3]),
             duration,
             weather: Weather {
                 delay_min: chance.between(100, 2000) * MICROSECOND,

@@ -318,7 +318,9 @@ fn set_table_options(def: &mut TableDef, options: Vec<WithOption>, new: bool) ->
                 def.compression = match text(&name, value)?.as_str() {
                     "lz4" => Compression::Lz4,
                     "zstd" => {
-                        return Err(invalid("compression = 'zstd' is not supported yet: use 'lz4' or 'none'"));
+                        return Err(invalid(
+                            "compression = 'zstd' is not supported yet: use 'lz4' or 'none'",
+                        ));
                     }
                     "none" => Compression::None,
                     _ => return Err(invalid("compression is 'lz4' or 'none'")),

@@ -57,6 +57,7 @@ impl Cluster {
             Fault::ClockJump { machine, micros } => self.world.set_wall_offset(self.host(machine), micros),
             Fault::ClockDrift { machine, ppm } => self.world.set_drift(self.host(machine), ppm),
             Fault::Join { machine } => self.start(machine),
+            Fault::Leave { machine } => self.decommission(machine),
             network => self.strike_network(network),
         }
     }
@@ -133,6 +134,18 @@ impl Cluster {
         self.world.spawn(self.host(machine), "clean stop", Box::pin(stop));
     }
 
+    /// Asks a node to leave. If it does not run now, it stays.
+    fn decommission(&self, machine: u32) {
+        let Some(running) = self.running(machine) else { return };
+        match running.node.membership.decommission() {
+            Ok(()) => {
+                *self.machine(machine).leaving.lock() = true;
+                self.world.note("decommission began", &[u64::from(machine)]);
+            }
+            Err(error) => tracing::info!(machine, %error, "cannot leave"),
+        }
+    }
+
     /// Blocks the chosen directions for a while.
     fn block_for(self: &Arc<Self>, lasts: Nanos, chosen: impl Fn(u32, u32) -> bool) {
         let paths: Vec<(u32, u32)> = (0..self.len())
@@ -190,5 +203,6 @@ fn name(fault: &Fault) -> &'static str {
         Fault::ClockJump { .. } => "fault clock-jump",
         Fault::ClockDrift { .. } => "fault clock-drift",
         Fault::Join { .. } => "fault join",
+        Fault::Leave { .. } => "fault leave",
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Machine {
     pub node: Mutex<Option<(u32, Arc<Node>)>>,
     /// Whether the machine is part of the run by now.
     pub wanted: Mutex<bool>,
+    /// Whether its node was asked to leave the cluster.
+    pub leaving: Mutex<bool>,
     /// Whether the last process is gone and its disk has settled.
     pub buried: Mutex<bool>,
 }
@@ -30,6 +32,7 @@ impl Machine {
             disk: SimDisk::new(world, host),
             node: Mutex::default(),
             wanted: Mutex::new(false),
+            leaving: Mutex::new(false),
             buried: Mutex::new(true),
         }
     }
@@ -39,6 +42,9 @@ impl Cluster {
     /// Starts a node, unless one runs.
     pub fn start(self: &Arc<Self>, number: u32) {
         let machine = self.machine(number);
+        if *machine.leaving.lock() && !*machine.wanted.lock() {
+            return;
+        }
         *machine.wanted.lock() = true;
         if !std::mem::replace(&mut *machine.buried.lock(), false) {
             return;

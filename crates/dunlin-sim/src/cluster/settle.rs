@@ -3,9 +3,10 @@
 use super::{Cluster, Running};
 use crate::executor::{MILLISECOND, Nanos, SECOND};
 use crate::oracle::Rule;
+use crate::workload::unpadded;
 use bytes::Bytes;
 use dunlin_server::client::Readiness;
-use dunlin_types::{HostId as NodeId, Key, Record, TableId};
+use dunlin_types::{HostId as NodeId, Key, Record, TableId, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -84,7 +85,27 @@ impl Cluster {
         }
     }
 
+    /// Switches off nodes that have left: all others have forgotten them, and they have nothing to give.
+    fn retire(&self) {
+        let leaving: Vec<u32> =
+            self.wanted().into_iter().filter(|n| *self.machine(*n).leaving.lock()).collect();
+        for number in leaving {
+            let Some(running) = self.running(number) else { continue };
+            let me = running.node.host();
+            let others = self.wanted().into_iter().filter(|other| *other != number);
+            let forgotten = others
+                .filter_map(|other| self.running(other))
+                .all(|other| other.node.view().layouts.iter().all(|layout| !layout.contains(me)));
+            if forgotten && running.node.hints.count() == 0 {
+                self.world.note("decommission ended", &[u64::from(number)]);
+                self.crash(number, false);
+                *self.machine(number).wanted.lock() = false;
+            }
+        }
+    }
+
     fn is_whole(&self) -> Result<Vec<Running>, Unsettled> {
+        self.retire();
         let mut nodes = Vec::new();
         for number in self.wanted() {
             let name = number + 1;
@@ -167,7 +188,8 @@ async fn equal_records(
             let bytes = record.as_ref().map(Record::to_bytes).unwrap_or_default();
             match &first {
                 Some((other, theirs, their_bytes)) if *their_bytes != bytes => {
-                    let message = format!("{key:?} on {other}: {theirs:?}; on {name}: {record:?}");
+                    let (theirs, ours) = (show(theirs.as_ref()), show(record.as_ref()));
+                    let message = format!("{key:?} on {other}: {theirs}; on {name}: {ours}");
                     return unsettled(Rule::Divergence, message);
                 }
                 Some(_) => {}
@@ -177,4 +199,21 @@ async fn equal_records(
         records.insert(key.clone(), first.and_then(|(_, record, _)| record));
     }
     Ok(records)
+}
+
+/// A record without the padding of its values.
+fn show(record: Option<&Record>) -> String {
+    match record {
+        None => "nothing".to_owned(),
+        Some(Record::Siblings(set)) => {
+            let values = set.values().iter().map(|(dot, value)| (dot, show_value(value)));
+            format!("{:?} seen {:?}", values.collect::<Vec<_>>(), set.seen())
+        }
+        Some(Record::Latest(latest)) => format!("{} of {}", show_value(&latest.value), latest.host),
+    }
+}
+
+fn show_value(value: &Value) -> String {
+    let data = value.data.as_deref().map(|data| unpadded(&String::from_utf8_lossy(data)));
+    format!("{} at {}", data.as_deref().unwrap_or("deleted"), value.written.0)
 }

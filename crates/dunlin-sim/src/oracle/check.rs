@@ -157,7 +157,9 @@ impl<'a> Sweep<'a> {
         reads.sort_by_key(|read| read.invoked);
         let mut answered: Vec<(Nanos, Answered)> = Vec::new();
         for (number, write) in self.pasts.writes.iter().enumerate() {
-            if let Outcome::Acknowledged(at) = write.outcome {
+            if let Outcome::Acknowledged(at) = write.outcome
+                && !write.is_buffered
+            {
                 answered.push((at, Answered::Write(number)));
             }
         }
@@ -180,7 +182,8 @@ impl<'a> Sweep<'a> {
                         if let Some(shown) = &shown[earlier]
                             && asked >= majority(self.replication_factor)
                         {
-                            duties.add_read(shown, majority(self.replication_factor));
+                            let lasting = shown.iter().filter(|n| !self.pasts.writes[**n].is_buffered);
+                            duties.add_read(lasting.copied(), majority(self.replication_factor));
                         }
                     }
                 }
@@ -323,10 +326,10 @@ impl Duties {
         }
     }
 
-    fn add_read(&mut self, shown: &[usize], held: usize) {
+    fn add_read(&mut self, shown: impl Iterator<Item = usize> + Clone, held: usize) {
         let replication_factor = self.read.len() - 2;
         for asked in replication_factor + 1 - held..self.read.len() {
-            shown.iter().for_each(|number| self.read[asked].insert(*number));
+            shown.clone().for_each(|number| self.read[asked].insert(number));
         }
     }
 }

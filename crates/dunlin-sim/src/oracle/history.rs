@@ -71,6 +71,8 @@ pub struct Write {
     pub basis: Basis,
     /// Level asked for.
     pub level: Consistency,
+    /// Asked for without waiting for syncs: a loss of power may take it back, even after it was read.
+    pub is_buffered: bool,
     /// When it was asked for.
     pub invoked: Nanos,
     /// How it ended.

@@ -30,7 +30,7 @@ impl Story {
     ) -> WriteId {
         let (invoked, completed) = (self.tick(), self.tick());
         let outcome = outcome(completed);
-        self.history.invoke(Write { key: 0, is_delete, basis, level, invoked, outcome })
+        self.history.invoke(Write { key: 0, is_delete, basis, level, is_buffered: false, invoked, outcome })
     }
 
     fn read(&mut self, level: Consistency, shown: &[WriteId]) -> Seen {
@@ -128,6 +128,16 @@ fn rule_1_a_write_over_an_older_state_excuses_nothing_newer() {
     let c = story.put(Quorum, Basis::Context(seen), acked);
     assert_eq!(story.siblings(Some(&[b, c])), []);
     assert_eq!(story.siblings(Some(&[c])), [Rule::AcknowledgedWriteLost]);
+}
+
+#[test]
+fn rule_1_a_buffered_write_promises_nothing() {
+    let mut story = Story::default();
+    let a = story.put(All, nothing(), acked);
+    story.history.writes[a].is_buffered = true;
+    story.read(Quorum, &[a]);
+    story.read(Quorum, &[]);
+    assert_eq!(story.siblings(Some(&[])), []);
 }
 
 #[test]

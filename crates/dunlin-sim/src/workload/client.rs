@@ -83,6 +83,11 @@ impl Client {
             let has_token = self.tokens.contains_key(&key);
             if self.chance.chance(0.4) || (contextual && !has_token) {
                 self.read(running, key).await;
+                if self.chance.chance(self.workload.options.double_reads)
+                    && let Some(another) = self.node()
+                {
+                    self.read(another, key).await;
+                }
             } else {
                 self.write(running, key).await;
             }
@@ -146,6 +151,7 @@ impl Client {
             context: None,
             after: after.as_ref().map(|token| token.text.as_str()),
             timestamp: None,
+            buffered: false,
         };
         let invoked = self.now();
         let text = statement::select(key, with_context, &using);
@@ -186,6 +192,7 @@ impl Client {
             (None, None, KeyClass::Clocked) => Basis::Clock,
             (None, None, _) => Basis::Upsert,
         };
+        let buffered = self.chance.chance(options.buffered) && matches!(basis, Basis::Context(_));
         let timeout_ms = self.chance.pick(&TIMEOUTS_MS);
         let using = Using {
             level,
@@ -193,10 +200,12 @@ impl Client {
             context: token.as_ref().map(|token| token.text.as_str()),
             after: None,
             timestamp,
+            buffered,
         };
         let padding = self.chance.below(options.padding_max + 1);
         let invoked = self.now();
-        let write = Write { key, is_delete, basis, level, invoked, outcome: Outcome::Unknown };
+        let outcome = Outcome::Unknown;
+        let write = Write { key, is_delete, basis, level, is_buffered: buffered, invoked, outcome };
         let id = self.workload.with_history(|history| history.invoke(write));
         let text = if is_delete {
             statement::delete(key, &using)

@@ -14,6 +14,7 @@ pub(super) struct Using<'a> {
     pub context: Option<&'a str>,
     pub after: Option<&'a str>,
     pub timestamp: Option<u64>,
+    pub buffered: bool,
 }
 
 impl Using<'_> {
@@ -27,6 +28,9 @@ impl Using<'_> {
         }
         if let Some(at) = self.timestamp {
             text += &format!(" AND TIMESTAMP {at}");
+        }
+        if self.buffered {
+            text += " AND DURABILITY buffered";
         }
         text
     }
