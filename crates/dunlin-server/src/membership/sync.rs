@@ -4,7 +4,7 @@ use super::Membership;
 use super::state::State;
 use dunlin_replication::transfer::{TransferError, TransferProgress, sync_layout};
 use dunlin_replication::view::stamp;
-use dunlin_ring::Layout;
+use dunlin_ring::{Layout, LayoutDigest};
 use dunlin_types::runtime::PlantedBug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,12 +69,30 @@ impl Membership {
         }
         self.runtime.event("layout_synced", version, self.me().short());
         let digest = layout.digest();
-        self.act(|state| {
-            let me = state.me();
-            if let Some(chain) = &mut state.chain {
-                chain.set_synced(me, &digest);
+        // A chain that could not be saved is taken back, and this node's word with it: then it is said again.
+        loop {
+            self.act(|state| {
+                let me = state.me();
+                if let Some(chain) = &mut state.chain {
+                    chain.set_synced(me, &digest);
+                }
+            });
+            if !self.is_to_sync(&digest) {
+                return;
             }
-        });
+            self.runtime.sleep(RETRY).await;
+        }
+    }
+
+    /// Whether the others still wait for this node's word on that layout.
+    fn is_to_sync(&self, digest: &LayoutDigest) -> bool {
+        let state = self.state.lock();
+        let me = state.me();
+        state
+            .chain
+            .as_ref()
+            .and_then(|chain| chain.to_sync(me))
+            .is_some_and(|layout| layout.digest() == *digest)
     }
 
     /// How far the copying is, if there is any.
