@@ -9,6 +9,8 @@ use dunlin_types::runtime::PlantedBug;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Wait before the schema is compared again.
+const SCHEMA_PAUSE: Duration = Duration::from_millis(20);
 /// Wait before a failed transfer is begun anew.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -41,6 +43,10 @@ impl Membership {
         tracing::info!(version, "copying data for the new layout");
         let lost = self.state.lock().lost(&layout);
         if !self.runtime.planted(PlantedBug::JoinEarly) {
+            // A node that has not heard of the tables would find nothing to copy.
+            while !self.knows_schema() {
+                self.runtime.sleep(SCHEMA_PAUSE).await;
+            }
             loop {
                 let Some(repairer) = self.repairer.get() else { return };
                 let progress = |p: &TransferProgress| {
@@ -82,6 +88,14 @@ impl Membership {
             }
             self.runtime.sleep(RETRY).await;
         }
+    }
+
+    /// Whether this node's schema is that of every live node.
+    fn knows_schema(&self) -> bool {
+        let me = self.me();
+        let digests = self.schema_digests();
+        let mine = digests.iter().find(|(host, _)| *host == me).and_then(|(_, digest)| digest.clone());
+        mine.is_some() && digests.iter().all(|(_, digest)| *digest == mine)
     }
 
     /// Whether the others still wait for this node's word on that layout.
