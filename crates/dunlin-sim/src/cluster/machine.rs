@@ -19,8 +19,6 @@ pub(super) struct Machine {
     pub wanted: Mutex<bool>,
     /// Whether its node was asked to leave the cluster.
     pub leaving: Mutex<bool>,
-    /// Whether it is not to run a node any more.
-    pub given_up: Mutex<bool>,
     /// Whether the last process is gone and its disk has settled.
     pub buried: Mutex<bool>,
 }
@@ -35,7 +33,6 @@ impl Machine {
             node: Mutex::default(),
             wanted: Mutex::new(false),
             leaving: Mutex::new(false),
-            given_up: Mutex::new(false),
             buried: Mutex::new(true),
         }
     }
@@ -45,7 +42,7 @@ impl Cluster {
     /// Starts a node, unless one runs.
     pub fn start(self: &Arc<Self>, number: u32) {
         let machine = self.machine(number);
-        if *machine.given_up.lock() {
+        if *machine.leaving.lock() && !*machine.wanted.lock() {
             return;
         }
         *machine.wanted.lock() = true;
