@@ -28,17 +28,23 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Reads from the front of shared bytes; slices it hands out share them.
+/// Reads from the front of bytes; if they are shared, what it hands out shares them.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
-    bytes: &'a Bytes,
+    bytes: &'a [u8],
+    shared: Option<&'a Bytes>,
     at: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte.
     pub fn new(bytes: &'a Bytes) -> Self {
-        Reader { bytes, at: 0 }
+        Reader { bytes, shared: Some(bytes), at: 0 }
+    }
+
+    /// As [`Reader::new`], over bytes that are not shared: [`Reader::bytes`] copies.
+    pub fn of_slice(bytes: &'a [u8]) -> Self {
+        Reader { bytes, shared: None, at: 0 }
     }
 
     /// Bytes not yet read.
@@ -95,8 +101,17 @@ impl<'a> Reader<'a> {
 
     /// A varint length and as many bytes, shared with the input.
     pub fn bytes(&mut self, what: &'static str) -> Result<Bytes, DecodeError> {
+        let slice = self.slice(what)?;
+        Ok(match self.shared {
+            Some(shared) => shared.slice(self.at - slice.len()..self.at),
+            None => Bytes::copy_from_slice(slice),
+        })
+    }
+
+    /// A varint length and as many bytes, borrowed from the input.
+    pub fn slice(&mut self, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let length = self.count(1, what)?;
-        let slice = self.bytes.slice(self.at..self.at + length);
+        let slice = &self.bytes[self.at..self.at + length];
         self.at += length;
         Ok(slice)
     }

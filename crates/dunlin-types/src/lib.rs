@@ -19,6 +19,7 @@ pub mod runtime;
 pub mod schema;
 pub mod time;
 pub mod version;
+pub mod view;
 
 pub use consistency::Consistency;
 pub use error::{ClusterError, ErrorCode, ReplicaOutcome};

@@ -238,7 +238,15 @@ impl Record {
 
     /// Reads canonical bytes whole; values share them.
     pub fn decode(bytes: &Bytes) -> Result<Record, DecodeError> {
-        let mut reader = Reader::new(bytes);
+        Record::read(Reader::new(bytes))
+    }
+
+    /// As [`Record::decode`], with copies of the values.
+    pub fn decode_slice(bytes: &[u8]) -> Result<Record, DecodeError> {
+        Record::read(Reader::of_slice(bytes))
+    }
+
+    fn read(mut reader: Reader<'_>) -> Result<Record, DecodeError> {
         let bad = reader.error("record kind");
         let record = match reader.u8("record kind")? {
             1 => {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use dunlin_types::codec::Reader;
 use dunlin_types::record::{Latest, SiblingSet};
+use dunlin_types::view::{Joined, RecordView, join};
 use dunlin_types::{Actor, Context, Dot, Generation, HostId, Micros, Record, Value};
 use proptest::prelude::*;
 
@@ -172,4 +173,35 @@ fn the_larger_of_two_latest_wins_by_time_then_deletion_then_host_then_value() {
     check(make(2, 2, Some("a")), make(2, 2, Some("b")));
     check(make(2, 2, Some("")), make(2, 2, None));
     check(make(2, 2, Some("a")), make(1, 2, None));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn views_tell_what_records_tell(record in records()) {
+        let bytes = record.to_bytes();
+        let view = RecordView::parse(&bytes).unwrap();
+        prop_assert_eq!(view.written_max, record.written_max());
+        prop_assert_eq!(view.tombstone, record.is_tombstone());
+        for now in (0..60_000).step_by(500).map(Micros) {
+            prop_assert_eq!(view.gone_at.is_some_and(|at| at <= now), record.visible(now).is_empty());
+        }
+        prop_assert_eq!(Record::decode_slice(&bytes).unwrap(), record);
+        for cut in 0..bytes.len() {
+            prop_assert!(RecordView::parse(&bytes[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn joined_bytes_are_those_of_the_merged_record(left in records(), right in records()) {
+        let (a, b) = (left.to_bytes(), right.to_bytes());
+        let mut out = vec![1, 2, 3];
+        let got = match join(&a, &b, &mut out).unwrap() {
+            Joined::First => a.to_vec(),
+            Joined::Second => b.to_vec(),
+            Joined::New => out,
+        };
+        prop_assert_eq!(got, merged(&left, &right).to_bytes().to_vec());
+    }
 }
