@@ -26,6 +26,14 @@ pub enum EngineError {
         /// Its canonical bytes.
         bytes: u64,
     },
+    /// The key or the canonical bytes that were to be stored are not what they must be.
+    #[error("not a record: {what} at byte {offset}")]
+    Malformed {
+        /// Which part.
+        what: &'static str,
+        /// Where in the record's bytes.
+        offset: usize,
+    },
     /// Stored bytes are not what was written. The answer has to come from another replica.
     #[error("damaged data in {file} at byte {offset}: {what}")]
     Damaged {

@@ -41,6 +41,26 @@ pub struct Found {
     pub visible_at: LogPosition,
 }
 
+/// What [`Engine::get_bytes`] found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundBytes {
+    /// Canonical bytes of the record, tombstones included. They may share a block's memory: copy what is kept long.
+    pub record: bytes::Bytes,
+    /// As [`Found::visible_at`].
+    pub visible_at: LogPosition,
+}
+
+/// What [`Engine::digest`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RangeDigest {
+    /// Records.
+    pub entries: u64,
+    /// Bytes of keys and canonical records.
+    pub bytes: u64,
+    /// BLAKE3 over all of them.
+    pub digest: [u8; 32],
+}
+
 /// What [`Engine::scan`] found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Scanned {

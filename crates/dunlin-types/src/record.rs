@@ -151,6 +151,11 @@ pub enum Record {
 }
 
 impl Record {
+    /// First byte of the canonical bytes of siblings.
+    pub const SIBLINGS: u8 = 1;
+    /// First byte of the canonical bytes of a last_write_wins record.
+    pub const LATEST: u8 = 2;
+
     /// Joins another copy of the same key. Records of different modes cannot meet in one table; should
     /// damage bring them together, siblings win on both sides alike.
     pub fn merge(&mut self, other: &Record) {
@@ -213,7 +218,7 @@ impl Record {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Record::Siblings(set) => {
-                out.push(1);
+                out.push(Record::SIBLINGS);
                 set.seen.encode(out);
                 put_varint(out, set.values.len() as u64);
                 for (dot, value) in &set.values {
@@ -222,7 +227,7 @@ impl Record {
                 }
             }
             Record::Latest(latest) => {
-                out.push(2);
+                out.push(Record::LATEST);
                 out.extend_from_slice(&latest.host.0);
                 latest.value.encode(out);
             }
@@ -249,7 +254,7 @@ impl Record {
     fn read(mut reader: Reader<'_>) -> Result<Record, DecodeError> {
         let bad = reader.error("record kind");
         let record = match reader.u8("record kind")? {
-            1 => {
+            Record::SIBLINGS => {
                 let seen = Context::decode(&mut reader)?;
                 let count = reader.count(20, "siblings")?;
                 let mut values: Vec<(Dot, Value)> = Vec::with_capacity(count);
@@ -263,7 +268,7 @@ impl Record {
                 }
                 Record::Siblings(SiblingSet { seen, values })
             }
-            2 => Record::Latest(Latest {
+            Record::LATEST => Record::Latest(Latest {
                 host: HostId(reader.array("host")?),
                 value: Value::decode(&mut reader)?,
             }),

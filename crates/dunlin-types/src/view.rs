@@ -54,7 +54,7 @@ impl<'a> LatestView<'a> {
     /// `Ok(None)`: a record of another kind.
     fn parse(bytes: &'a [u8]) -> Result<Option<LatestView<'a>>, DecodeError> {
         let mut reader = Reader::of_slice(bytes);
-        if reader.u8("record kind")? != 2 {
+        if reader.u8("record kind")? != Record::LATEST {
             return Ok(None);
         }
         let view = LatestView { host: reader.array("host")?, value: ValueView::read(&mut reader)? };
@@ -83,7 +83,7 @@ impl RecordView {
             gone_at: Some(Micros(0)),
         };
         match reader.u8("record kind")? {
-            1 => {
+            Record::SIBLINGS => {
                 for what in ["version vector", "dots"] {
                     for _ in 0..reader.count(DOT_BYTES_MIN, what)? {
                         skip_dot(&mut reader)?;
@@ -94,7 +94,7 @@ impl RecordView {
                     view.add(&ValueView::read(&mut reader)?);
                 }
             }
-            2 => {
+            Record::LATEST => {
                 reader.array::<16>("host")?;
                 view.add(&ValueView::read(&mut reader)?);
             }

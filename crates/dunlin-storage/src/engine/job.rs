@@ -1,13 +1,13 @@
 //! A flush or a compaction under way: entries in, one SSTable out, in bounded steps.
 
 use super::table::{Frozen, Table};
-use crate::entry::{Merge, Source};
+use crate::entry::{Cursor, Merge};
 use crate::error::{EngineError, OpenError};
 use crate::fs::Fs;
 use crate::log::Log;
 use crate::manifest;
-use crate::memtable::{MemtableSource, Place};
-use crate::sstable::source::SstSource;
+use crate::memtable::{MemtableCursor, Place};
+use crate::sstable::source::SstCursor;
 use crate::sstable::writer::SstWriter;
 use crate::sstable::{SsTable, SstShared};
 use dunlin_types::{Token, TokenRange};
@@ -50,7 +50,7 @@ impl Job {
         frozen: Frozen,
     ) -> Result<Job, EngineError> {
         let from = Place { token: TokenRange::ALL.first, after: None };
-        let source = MemtableSource::new(frozen.memtable.clone(), from, Token(u64::MAX));
+        let source = MemtableCursor::new(frozen.memtable.clone(), from, Token(u64::MAX), usize::MAX);
         Job::start(context, table, Work::Flush(frozen), vec![Box::new(source)])
     }
 
@@ -60,10 +60,10 @@ impl Job {
         inputs: Vec<u64>,
     ) -> Result<Job, EngineError> {
         let state = table.state();
-        let mut sources: Vec<Box<dyn Source>> = Vec::with_capacity(inputs.len());
+        let mut sources: Vec<Box<dyn Cursor>> = Vec::with_capacity(inputs.len());
         for sstable in state.sstables.iter().filter(|s| inputs.contains(&s.sequence())) {
             let from = Place { token: TokenRange::ALL.first, after: None };
-            sources.push(Box::new(SstSource::new(sstable.clone(), from, Token(u64::MAX), false)));
+            sources.push(Box::new(SstCursor::new(sstable.clone(), from, Token(u64::MAX), false)));
         }
         Job::start(context, table, Work::Compaction(inputs), sources)
     }
@@ -72,7 +72,7 @@ impl Job {
         context: &JobContext<'_>,
         table: Arc<Table>,
         work: Work,
-        sources: Vec<Box<dyn Source>>,
+        sources: Vec<Box<dyn Cursor>>,
     ) -> Result<Job, EngineError> {
         let source = Merge::new(sources)?;
         let sequence = table.take_sequence();
@@ -92,10 +92,10 @@ impl Job {
     pub(crate) fn step(&mut self, context: &JobContext<'_>) -> Result<Option<Finished>, EngineError> {
         let mut done = 0;
         while done < context.step_bytes {
-            match self.source.next()? {
-                Some(entry) => done += self.writer.push(&entry)?,
-                None => return self.finish(context).map(Some),
+            if !self.source.advance()? {
+                return self.finish(context).map(Some);
             }
+            done += self.writer.push(self.source.token(), self.source.key(), self.source.record())?;
         }
         Ok(None)
     }

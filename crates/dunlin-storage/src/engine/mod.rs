@@ -262,7 +262,7 @@ fn open_log(
     let checked = options.planted != Some(PlantedBug::LogUnchecked);
     let log_options =
         LogOptions { segment_bytes: options.log_segment_bytes, spares_max: options.log_spares_max, checked };
-    let mut held = 0i64;
+    let mut held = 0;
     let mut take = |logged: LogRecord| {
         let Some(table) = tables.get(&logged.table) else {
             // Of a table that was dropped since: the catalog is durable before a table takes writes.
@@ -276,24 +276,17 @@ fn open_log(
                 ))
             };
         };
-        let record = match Record::decode(&logged.record) {
-            Ok(record) => record,
+        match Record::decode(&logged.record) {
+            Ok(_) => {}
             Err(_) if !checked => return Ok(()),
             Err(e) => return Err(EngineError::damaged(segment::DIR, logged.position, e.what)),
-        };
+        }
         let position = LogPosition(logged.position);
         held += table.write(|memtable| {
-            Ok(memtable.merge(
-                logged.token,
-                &logged.key,
-                &record,
-                &logged.record,
-                position,
-                LogPosition::default(),
-            ))
+            memtable.merge(logged.token, &logged.key, &logged.record, position, LogPosition::default())
         })?;
         Ok(())
     };
     let log = Log::open(fs.clone(), log_options, expected, &mut take)?;
-    Ok((log, held as u64))
+    Ok((log, held))
 }

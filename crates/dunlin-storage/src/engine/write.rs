@@ -4,7 +4,9 @@ use super::Engine;
 use super::read::gather;
 use super::table::Table;
 use crate::LogPosition;
+use crate::entry::decode;
 use crate::error::{EngineError, UpdateError};
+use dunlin_types::view::RecordView;
 use dunlin_types::{Key, Record, TableId, Token};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
@@ -32,7 +34,23 @@ impl Engine {
     ) -> Result<LogPosition, EngineError> {
         let table = self.table(table)?;
         self.admit()?;
-        self.put(&table, token, key, record, synced)
+        self.put(&table, token, key.as_bytes(), record, synced)
+    }
+
+    /// As [`Engine::merge`], of a record in canonical bytes.
+    pub fn merge_bytes(
+        &self,
+        table: TableId,
+        token: Token,
+        key: &[u8],
+        record: &[u8],
+        synced: bool,
+    ) -> Result<LogPosition, EngineError> {
+        check(key, record)?;
+        let tables = self.tables.load();
+        let table = tables.get(&table).ok_or(EngineError::UnknownTable(table))?;
+        self.admit()?;
+        self.put_bytes(table, token, key, record, synced)
     }
 
     /// Reads, changes and writes a record; updates of one key happen one after the other. The change gets
@@ -49,9 +67,12 @@ impl Engine {
         let table = self.table(table)?;
         self.admit()?;
         let _updates = table.lock_updates(token);
-        let (present, _) = gather(&table.state(), token, key.as_bytes())?;
+        let present = match gather(&table.state(), token, key.as_bytes())? {
+            Some((record, _)) => Some(decode(&record, "the record to be changed", 0)?),
+            None => None,
+        };
         let record = change(present).map_err(UpdateError::Refused)?;
-        let position = self.put(&table, token, key, &record, synced)?;
+        let position = self.put(&table, token, key.as_bytes(), &record, synced)?;
         Ok((record, position))
     }
 
@@ -68,23 +89,39 @@ impl Engine {
         &self,
         table: &Table,
         token: Token,
-        key: &Key,
+        key: &[u8],
         record: &Record,
         synced: bool,
     ) -> Result<LogPosition, EngineError> {
-        let appended = SCRATCH.with_borrow_mut(|bytes| {
+        SCRATCH.with_borrow_mut(|bytes| {
             bytes.clear();
             record.encode(bytes);
-            let appended = table.write(|memtable| {
-                let appended = self.log.append(table.id, token, key.as_bytes(), bytes)?;
-                let visible = if synced { appended.position } else { LogPosition::default() };
-                let logged = LogPosition(appended.position.0 - 1);
-                let grown = memtable.merge(token, key.as_bytes(), record, bytes, logged, visible);
-                self.memtable_bytes.fetch_add(grown as u64, Ordering::Relaxed);
-                Ok::<_, EngineError>(appended)
-            })?;
+            let put = self.put_bytes(table, token, key, bytes, synced);
             if bytes.capacity() > SCRATCH_BYTES_MAX {
                 *bytes = Vec::new();
+            }
+            put
+        })
+    }
+
+    fn put_bytes(
+        &self,
+        table: &Table,
+        token: Token,
+        key: &[u8],
+        record: &[u8],
+        synced: bool,
+    ) -> Result<LogPosition, EngineError> {
+        let appended = table.write(|memtable| {
+            let appended = self.log.append(table.id, token, key, record)?;
+            let visible = if synced { appended.position } else { LogPosition::default() };
+            let logged = LogPosition(appended.position.0 - 1);
+            let grown = memtable.merge(token, key, record, logged, visible).inspect_err(|error| {
+                // It is in the log, so it must not be said that it was not applied.
+                self.log.shut(format!("a record could not be joined: {error}"));
+            })?;
+            if grown > 0 {
+                self.memtable_bytes.fetch_add(grown, Ordering::Relaxed);
             }
             Ok::<_, EngineError>(appended)
         })?;
@@ -93,4 +130,16 @@ impl Engine {
         let _ = self.log.relieve(appended.buffered);
         Ok(appended.position)
     }
+}
+
+/// What is stored must be readable.
+fn check(key: &[u8], record: &[u8]) -> Result<(), EngineError> {
+    if key.is_empty() || key.len() > usize::from(u16::MAX) {
+        return Err(EngineError::Malformed { what: "a key has 1 to 65535 bytes", offset: 0 });
+    }
+    let checked = match record.first() {
+        Some(&Record::LATEST) => RecordView::parse(record).map(drop),
+        _ => Record::decode_slice(record).map(drop),
+    };
+    checked.map_err(|e| EngineError::Malformed { what: e.what, offset: e.offset })
 }

@@ -138,14 +138,18 @@ impl SsTable {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Canonical bytes of a key's record.
-    pub(crate) fn get(&self, token: Token, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+    /// Whether a key of that token may be here, by token range and filter.
+    pub(crate) fn may_hold(&self, token: Token) -> bool {
+        let range = &self.statistics;
+        let may = token >= range.first && token <= range.last && self.filter.may_hold(token.0);
         let counters = &self.shared.counters;
-        if token < self.statistics.first || token > self.statistics.last || !self.filter.may_hold(token.0) {
-            counters.filtered.fetch_add(1, Ordering::Relaxed);
-            return Ok(None);
-        }
-        counters.passed.fetch_add(1, Ordering::Relaxed);
+        let counter = if may { &counters.passed } else { &counters.filtered };
+        counter.fetch_add(1, Ordering::Relaxed);
+        may
+    }
+
+    /// Canonical bytes of a key's record; to be asked only if [`SsTable::may_hold`].
+    pub(crate) fn get(&self, token: Token, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let Some(number) = self.index.find(token) else { return Ok(None) };
         self.block(number, true)?.find(token, key).ok_or_else(|| self.report(number))
     }

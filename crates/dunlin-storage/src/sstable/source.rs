@@ -2,15 +2,15 @@
 
 use super::SsTable;
 use super::block::Block;
-use crate::LogPosition;
-use crate::entry::{Entry, Source};
+use crate::entry::Cursor;
 use crate::error::EngineError;
 use crate::memtable::Place;
+use bytes::Bytes;
 use dunlin_types::Token;
 use std::sync::Arc;
 
 /// Entries of an SSTable from a place to a token.
-pub(crate) struct SstSource {
+pub(crate) struct SstCursor {
     table: Arc<SsTable>,
     from: Place,
     last: Token,
@@ -19,20 +19,22 @@ pub(crate) struct SstSource {
     block: Option<Block>,
     /// Next entry of `block`.
     entry: usize,
+    current: (Token, Bytes, Bytes),
     keep: bool,
 }
 
-impl SstSource {
+impl SstCursor {
     /// `keep`: blocks that are read go to the cache.
-    pub(crate) fn new(table: Arc<SsTable>, from: Place, last: Token, keep: bool) -> SstSource {
+    pub(crate) fn new(table: Arc<SsTable>, from: Place, last: Token, keep: bool) -> SstCursor {
         let apart = last < table.statistics.first || from.token > table.statistics.last || last < from.token;
         let next_block = if apart { None } else { Some(table.index.find(from.token).unwrap_or(0)) };
-        SstSource { table, from, last, next_block, block: None, entry: 0, keep }
+        let current = (Token(0), Bytes::new(), Bytes::new());
+        SstCursor { table, from, last, next_block, block: None, entry: 0, current, keep }
     }
 }
 
-impl Source for SstSource {
-    fn next(&mut self) -> Result<Option<Entry>, EngineError> {
+impl Cursor for SstCursor {
+    fn advance(&mut self) -> Result<bool, EngineError> {
         loop {
             if let Some(block) = &self.block {
                 while self.entry < block.count() {
@@ -45,18 +47,31 @@ impl Source for SstSource {
                     let (key, record) = block.entry(self.entry).ok_or_else(|| self.table.report(number))?;
                     self.entry += 1;
                     if !self.from.excludes(token, &key) {
-                        return Ok(Some(Entry { token, key, record, position: LogPosition(0) }));
+                        self.current = (token, key, record);
+                        return Ok(true);
                     }
                 }
                 self.block = None;
             }
             let Some(number) = self.next_block.filter(|&n| n < self.table.index.blocks()) else {
-                return Ok(None);
+                return Ok(false);
             };
             let block = self.table.block(number, self.keep)?;
             self.entry = block.first_at(self.from.token);
             self.block = Some(block);
             self.next_block = Some(number + 1);
         }
+    }
+
+    fn token(&self) -> Token {
+        self.current.0
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.current.1
+    }
+
+    fn record(&self) -> &[u8] {
+        &self.current.2
     }
 }

@@ -6,11 +6,11 @@ use super::envelope;
 use super::footer::{Footer, Part, SstStatistics};
 use super::index::Index;
 use crate::checksum::checksum;
-use crate::entry::{Entry, decode};
 use crate::error::EngineError;
 use crate::fs::{File, Fs, OpenMode};
-use dunlin_types::TableId;
 use dunlin_types::schema::Compression;
+use dunlin_types::view::RecordView;
+use dunlin_types::{TableId, Token};
 use std::sync::Arc;
 
 /// Stored bytes that are gathered before they go to the file.
@@ -78,26 +78,27 @@ impl SstWriter {
     }
 
     /// Appends an entry, which must lie behind the one before. Returns about how many bytes it took.
-    pub(crate) fn push(&mut self, entry: &Entry) -> Result<u64, EngineError> {
-        let Entry { token, key, record, .. } = entry;
-        if self.block.bytes() >= self.block_bytes && self.block.last() != Some(*token) {
+    pub(crate) fn push(&mut self, token: Token, key: &[u8], record: &[u8]) -> Result<u64, EngineError> {
+        if self.block.bytes() >= self.block_bytes && self.block.last() != Some(token) {
             self.cut_block()?;
         }
         if self.tokens.last() != Some(&token.0) {
             self.tokens.push(token.0);
         }
-        let decoded = decode(record, "a record on its way to an SSTable", 0)?;
+        let view = RecordView::parse(record).map_err(|e| {
+            EngineError::damaged("a record on its way to an SSTable", e.offset as u64, e.what)
+        })?;
         let statistics = &mut self.statistics;
         if statistics.entries == 0 {
-            statistics.first = *token;
+            statistics.first = token;
         }
-        statistics.last = *token;
+        statistics.last = token;
         statistics.entries += 1;
-        statistics.tombstones += u64::from(decoded.is_tombstone());
+        statistics.tombstones += u64::from(view.tombstone);
         statistics.key_bytes += key.len() as u64;
         statistics.record_bytes += record.len() as u64;
-        statistics.written_max = statistics.written_max.max(decoded.written_max());
-        self.block.push(*token, key, record);
+        statistics.written_max = statistics.written_max.max(view.written_max);
+        self.block.push(token, key, record);
         Ok((key.len() + record.len() + 16) as u64)
     }
 
