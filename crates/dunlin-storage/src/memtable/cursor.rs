@@ -1,5 +1,6 @@
 //! Reading a memtable in order, a batch of copies at a time, so that writers never wait long.
 
+use super::arena::At;
 use super::{Memtable, shard_of};
 use crate::LogPosition;
 use crate::entry::Cursor;
@@ -66,18 +67,24 @@ impl MemtableCursor {
         self.next = 0;
         for index in shard_of(self.from.token)..=shard_of(self.last) {
             let shard = self.memtable.shards[index].read();
-            for (&token, slots) in shard.tree.range(self.from.token.0..=self.last.0) {
+            for (&token, &first) in shard.tree.range(self.from.token.0..=self.last.0) {
                 let token = Token(token);
-                for slot in slots.iter().filter(|slot| !self.from.excludes(token, shard.key(slot))) {
-                    if self.batch.len() >= self.limit || self.data.len() >= BATCH_BYTES {
-                        return;
+                let mut at = first;
+                while at != At::NONE {
+                    let header = shard.arena.header(at);
+                    let key = shard.arena.key(at, &header);
+                    if !self.from.excludes(token, key) {
+                        if self.batch.len() >= self.limit || self.data.len() >= BATCH_BYTES {
+                            return;
+                        }
+                        let from = self.data.len();
+                        self.data.extend_from_slice(key);
+                        let record = self.data.len();
+                        self.data.extend_from_slice(shard.arena.record(at, &header));
+                        let end = self.data.len();
+                        self.batch.push(Copied { token, position: header.position, from, record, end });
                     }
-                    let from = self.data.len();
-                    self.data.extend_from_slice(shard.key(slot));
-                    let record = self.data.len();
-                    self.data.extend_from_slice(shard.record(slot));
-                    let end = self.data.len();
-                    self.batch.push(Copied { token, position: slot.position, from, record, end });
+                    at = header.next;
                 }
             }
         }

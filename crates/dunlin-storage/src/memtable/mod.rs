@@ -12,38 +12,26 @@ pub(crate) use cursor::{MemtableCursor, Place};
 
 use crate::LogPosition;
 use crate::error::EngineError;
-use arena::{Arena, At};
+use arena::{Arena, At, Header};
 use dunlin_types::Token;
 use dunlin_types::view::{Joined, join};
 use parking_lot::RwLock;
-use smallvec::SmallVec;
+use std::cmp::Ordering as Order;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SHARD_BITS: u32 = 6;
 const SHARDS: usize = 1 << SHARD_BITS;
-/// What an entry costs besides its bytes: its share of a tree node that is on average two thirds full.
-const ENTRY_OVERHEAD_BYTES: u64 = ((size_of::<u64>() + size_of::<Slots>()) * 3 / 2 + 4) as u64;
+/// An entry's share of a tree node that is on average two thirds full.
+const TREE_BYTES: u64 = ((size_of::<u64>() + size_of::<At>()) * 3 / 2 + 4) as u64;
 /// What the memtable is called where a file would be named.
 const NAME: &str = "the memtable";
 
-/// Where an entry's key lies, its record behind it.
-#[derive(Clone, Copy)]
-struct Slot {
-    position: LogPosition,
-    at: At,
-    record_bytes: u32,
-    /// What may be used without a move: at least `record_bytes`.
-    room: u32,
-    key_bytes: u16,
-}
-
-/// Keys that share a token, by key.
-type Slots = SmallVec<[Slot; 1]>;
-
 #[derive(Default)]
 struct Shard {
-    tree: BTreeMap<u64, Slots>,
+    /// First entry of each token; the others hang on it by key.
+    tree: BTreeMap<u64, At>,
     arena: Arena,
     scratch: Vec<u8>,
 }
@@ -60,13 +48,20 @@ fn shard_of(token: Token) -> usize {
     (token.0 >> (u64::BITS - SHARD_BITS)) as usize
 }
 
-impl Shard {
-    fn key(&self, slot: &Slot) -> &[u8] {
-        self.arena.get(slot.at, 0, slot.key_bytes as usize)
-    }
-
-    fn record(&self, slot: &Slot) -> &[u8] {
-        self.arena.get(slot.at, slot.key_bytes as usize, slot.record_bytes as usize)
+impl Arena {
+    /// The entry of a key among those that hang on `first`, and the last one before it.
+    fn find(&self, first: At, key: &[u8]) -> (Option<At>, Option<(At, Header)>) {
+        let (mut before, mut at) = (None, first);
+        while at != At::NONE {
+            let header = self.header(at);
+            match self.key(at, &header).cmp(key) {
+                Order::Less => before = Some(at),
+                Order::Equal => return (before, Some((at, header))),
+                Order::Greater => break,
+            }
+            at = header.next;
+        }
+        (before, None)
     }
 }
 
@@ -101,7 +96,8 @@ impl Memtable {
 
     /// Joins a record, given in canonical bytes; key and record are within the engine's bounds. `logged` is a
     /// position in the log not after it, `visible` the position that readers have to wait for. Returns by how
-    /// much [`Memtable::bytes`] grew. An error: the bytes are not canonical, and nothing changed.
+    /// much [`Memtable::bytes`] grew. After an error nothing changed: the bytes are not canonical, or the shard
+    /// is full.
     pub(crate) fn merge(
         &self,
         token: Token,
@@ -116,29 +112,33 @@ impl Memtable {
         let mut shard = self.shards[shard_of(token)].write();
         let Shard { tree, arena, scratch } = &mut *shard;
         let before = arena.bytes();
-        let slots = tree.entry(token.0).or_default();
-        let key_of = |slot: &Slot| arena.get(slot.at, 0, slot.key_bytes as usize);
-        let added = match slots.binary_search_by(|slot| key_of(slot).cmp(key)) {
-            Err(place) => {
-                let at = arena.push(key, record);
-                let record_bytes = record.len() as u32;
-                let slot = Slot {
-                    position: visible,
-                    at,
-                    record_bytes,
-                    room: record_bytes,
-                    key_bytes: key.len() as u16,
-                };
-                slots.insert(place, slot);
+        let full = EngineError::Overloaded { bytes: before };
+        let added = match tree.entry(token.0) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(arena.push(visible, At::NONE, key, record).ok_or(full)?);
                 true
             }
-            Ok(place) => {
-                join_slot(&mut slots[place], arena, key, record, scratch)?;
-                slots[place].position = slots[place].position.max(visible);
-                false
+            Entry::Occupied(mut first) => {
+                let (previous, found) = arena.find(*first.get(), key);
+                let moved = match found {
+                    Some((at, header)) => join_entry(arena, at, header, visible, key, record, scratch)?,
+                    None => {
+                        let next = previous.map_or(*first.get(), |p| arena.header(p).next);
+                        Some(arena.push(visible, next, key, record).ok_or(full)?)
+                    }
+                };
+                match (moved, previous) {
+                    (Some(at), Some(previous)) => {
+                        let header = Header { next: at, ..arena.header(previous) };
+                        arena.set_header(previous, &header);
+                    }
+                    (Some(at), None) => *first.get_mut() = at,
+                    (None, _) => {}
+                }
+                found.is_none()
             }
         };
-        let grown = arena.bytes() - before + if added { ENTRY_OVERHEAD_BYTES } else { 0 };
+        let grown = arena.bytes() - before + if added { TREE_BYTES } else { 0 };
         drop(shard);
         if added {
             self.entries.fetch_add(1, Ordering::Relaxed);
@@ -160,33 +160,88 @@ impl Memtable {
             return None;
         }
         let shard = self.shards[shard_of(token)].read();
-        let slots = shard.tree.get(&token.0)?;
-        let slot = slots.iter().find(|slot| shard.key(slot) == key)?;
-        Some(show(shard.record(slot), slot.position))
+        let (_, found) = shard.arena.find(*shard.tree.get(&token.0)?, key);
+        found.map(|(at, header)| show(shard.arena.record(at, &header), header.position))
     }
 }
 
-fn join_slot(
-    slot: &mut Slot,
+/// Joins a record to an entry. Returns where the entry is now, if it had to move.
+fn join_entry(
     arena: &mut Arena,
+    at: At,
+    mut header: Header,
+    visible: LogPosition,
     key: &[u8],
     record: &[u8],
     scratch: &mut Vec<u8>,
-) -> Result<(), EngineError> {
-    let held = arena.get(slot.at, slot.key_bytes as usize, slot.record_bytes as usize);
-    let joined =
-        join(held, record, scratch).map_err(|e| EngineError::damaged(NAME, e.offset as u64, e.what))?;
+) -> Result<Option<At>, EngineError> {
+    let joined = join(arena.record(at, &header), record, scratch)
+        .map_err(|e| EngineError::damaged(NAME, e.offset as u64, e.what))?;
+    header.position = header.position.max(visible);
     let new: &[u8] = match joined {
-        Joined::First => return Ok(()),
+        Joined::First => {
+            arena.set_header(at, &header);
+            return Ok(None);
+        }
         Joined::Second => record,
         Joined::New => scratch,
     };
-    if new.len() <= slot.room as usize {
-        arena.get_mut(slot.at, slot.key_bytes as usize, new.len()).copy_from_slice(new);
-    } else {
-        slot.at = arena.push(key, new);
-        slot.room = new.len() as u32;
+    if new.len() > header.room as usize {
+        let full = EngineError::Overloaded { bytes: arena.bytes() };
+        return arena.push(header.position, header.next, key, new).ok_or(full).map(Some);
     }
-    slot.record_bytes = new.len() as u32;
-    Ok(())
+    arena.set_record(at, &header, new);
+    header.record_bytes = new.len() as u32;
+    arena.set_header(at, &header);
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Cursor;
+    use dunlin_types::record::Latest;
+    use dunlin_types::{HostId, Micros, Record, Value};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn record(written: u64) -> Vec<u8> {
+        // Later records are sometimes longer and sometimes shorter.
+        let data = vec![written as u8; (written * 37 % 101) as usize];
+        let value = Value { written: Micros(written), expires: None, data: Some(data.into()) };
+        Record::Latest(Latest { host: HostId([1; 16]), value }).to_bytes().into()
+    }
+
+    proptest! {
+        #[test]
+        fn holds_what_a_map_holds(writes in prop::collection::vec((0..4u64, prop::collection::vec(0..3u8, 1..3), 0..50u64), 0..120)) {
+            let memtable = Arc::new(Memtable::new());
+            let mut expected: BTreeMap<(u64, Vec<u8>), (u64, u64)> = BTreeMap::new();
+            let mut grown = 0;
+            for (n, (token, key, written)) in (1..).zip(writes) {
+                // Some tokens share a shard, some do not.
+                let token = token << if token % 2 == 0 { 61 } else { 3 };
+                let (logged, visible) = (LogPosition(n - 1), LogPosition(n));
+                grown += memtable.merge(Token(token), &key, &record(written), logged, visible).unwrap();
+                let held = expected.entry((token, key)).or_default();
+                *held = (held.0.max(written), n);
+            }
+            prop_assert_eq!(memtable.entries(), expected.len() as u64);
+            prop_assert_eq!(memtable.bytes(), grown);
+            for expected_count in [1, 1000] {
+                let from = Place { token: Token(0), after: None };
+                let mut cursor = MemtableCursor::new(memtable.clone(), from, Token(u64::MAX), expected_count);
+                for ((token, key), (written, n)) in &expected {
+                    prop_assert!(cursor.advance().unwrap());
+                    prop_assert_eq!((cursor.token(), cursor.key()), (Token(*token), &key[..]));
+                    prop_assert_eq!((cursor.record(), cursor.position()), (&record(*written)[..], LogPosition(*n)));
+                    let found = memtable.get(Token(*token), key, |record, at| (record.to_vec(), at));
+                    prop_assert_eq!(found, Some((record(*written), LogPosition(*n))));
+                }
+                prop_assert!(!cursor.advance().unwrap() && !cursor.advance().unwrap());
+            }
+            prop_assert_eq!(memtable.get(Token(9), b"none", |_, _| ()), None);
+        }
+    }
 }
