@@ -1,12 +1,14 @@
 //! What every [`Fs`] must do, as far as it can be seen without a crash. Panics where it does not.
 
-use super::{DirEntry, Fs, OpenMode, create_dirs, read_exact_at, read_file, replace_file};
+use super::{AlignedBuffer, DirEntry, Fs, OpenMode, create_dirs, read_exact_at, read_file, replace_file};
 use std::io::ErrorKind;
 
 /// Runs the whole suite on an empty file system.
 pub fn check(fs: &dyn Fs) {
     files(fs);
+    direct_writes(fs);
     names(fs);
+    links(fs);
     directories(fs);
     locks(fs);
     let space = fs.space().expect("space");
@@ -49,6 +51,45 @@ fn files(fs: &dyn Fs) {
     for bad in ["/a", "a/../b", "./a", "a//b", ".."] {
         assert_eq!(kind(fs.open(bad, OpenMode::Truncate)), Some(ErrorKind::InvalidInput), "{bad}");
     }
+}
+
+fn direct_writes(fs: &dyn Fs) {
+    assert_eq!(kind(fs.open("d", OpenMode::Direct)), Some(ErrorKind::NotFound));
+    replace_file(fs, "d", &[1; 10_000]).expect("write");
+    let file = fs.open("d", OpenMode::Direct).expect("open");
+    assert!(file.block_bytes() == 0 || file.block_bytes().is_power_of_two());
+    assert!(file.block_bytes() <= AlignedBuffer::ALIGNMENT);
+    let mut bytes = AlignedBuffer::new();
+    bytes.extend_from_slice(&[2; 8192]);
+    let (reader, plain) =
+        (fs.open("d", OpenMode::Read).expect("open"), fs.open("d", OpenMode::Write).expect("open"));
+    plain.write_at(0, &[4; 100]).expect("a plain write beside direct ones");
+    file.write_at(4096, &bytes[..4096]).expect("within the file");
+    file.write_synced_at(8192, &bytes).expect("over its end");
+    file.write_synced_at(3 * 8192, &bytes).expect("behind its end");
+    file.write_synced_at(0, &[]).expect("nothing");
+    plain.write_synced_at(5_000, &[5; 5]).expect("a plain write behind direct ones");
+    let found = read_exact_at(&*reader, 0, 4 * 8192).expect("read");
+    let expected = [(4, 100), (1, 3_996), (2, 904), (5, 5), (2, 12_288 - 909), (0, 8192), (2, 8192)];
+    assert_eq!(found, expected.iter().flat_map(|&(byte, times)| vec![byte; times]).collect::<Vec<u8>>());
+    fs.remove("d").expect("remove");
+}
+
+fn links(fs: &dyn Fs) {
+    create_dirs(fs, "links").expect("create");
+    replace_file(fs, "one", b"1").expect("replace");
+    fs.hard_link("one", "links/two").expect("link");
+    assert_eq!(kind(fs.hard_link("one", "links/two")), Some(ErrorKind::AlreadyExists));
+    assert_eq!(kind(fs.hard_link("none", "links/three")), Some(ErrorKind::NotFound));
+    assert_eq!(kind(fs.hard_link("one", "nowhere/two")), Some(ErrorKind::NotFound));
+    fs.open("links/two", OpenMode::Write).expect("open").write_at(1, b"2").expect("write");
+    assert_eq!(read_file(fs, "one").expect("read"), b"12", "one file");
+    fs.rename("one", "links/two").expect("rename over itself");
+    assert_eq!(read_file(fs, "one").expect("both names stay"), b"12");
+    fs.remove("one").expect("remove");
+    assert_eq!(read_file(fs, "links/two").expect("the other name stays"), b"12");
+    fs.remove("links/two").expect("remove");
+    fs.remove_dir("links").expect("remove");
 }
 
 fn names(fs: &dyn Fs) {

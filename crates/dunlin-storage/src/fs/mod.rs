@@ -8,10 +8,12 @@
 //!
 //! [`os::OsFs`] is the real thing; [`conformance`] holds both to the same words.
 
+mod aligned;
 pub mod conformance;
 pub mod memory;
 pub mod os;
 
+pub use aligned::AlignedBuffer;
 pub use memory::MemFs;
 pub use os::OsFs;
 
@@ -29,6 +31,9 @@ pub enum OpenMode {
     CreateNew,
     /// Read and write; created if absent, emptied if present.
     Truncate,
+    /// An existing file, for writes that bypass the system's cache where the file system can do that (see
+    /// [`File::block_bytes`]); elsewhere as [`OpenMode::Write`]. Reads need another handle.
+    Direct,
 }
 
 /// One name in a directory.
@@ -57,6 +62,9 @@ pub trait Fs: Send + Sync {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name; a file of that name is replaced in one step.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Gives a file one more name, which must be free. Content is shared from then on; each name is removed by
+    /// itself, and a rename of one over another of the same file does nothing.
+    fn hard_link(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes the name of a file. Open handles keep working.
     fn remove(&self, path: &str) -> io::Result<()>;
     /// Removes an empty directory.
@@ -84,6 +92,18 @@ pub trait File: Send + Sync {
     /// Writes all bytes; the file grows as needed, with zeros in between. After an error any part of
     /// them may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// As [`File::write_at`], and these bytes (with the length they need) are durable when it returns. Says
+    /// nothing about other writes. After an error any part of them may be durable.
+    fn write_synced_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(offset, bytes)?;
+        self.sync()
+    }
+    /// 0 unless writes bypass the cache; then offset, length and address in memory of every write must be
+    /// multiples of this power of two ([`AlignedBuffer`] gives such addresses). At most
+    /// [`AlignedBuffer::ALIGNMENT`].
+    fn block_bytes(&self) -> usize {
+        0
+    }
     /// Length in bytes.
     fn length(&self) -> io::Result<u64>;
     /// Cuts, or grows with zeros.

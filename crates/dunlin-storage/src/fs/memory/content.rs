@@ -64,6 +64,36 @@ impl Content {
         }
     }
 
+    /// Makes the last write durable, alone: other writes stay as they are.
+    pub(crate) fn sync_last(&mut self) {
+        if self.pending.iter().any(|change| matches!(change, Change::Length(_))) {
+            // The length of a file comes with its journal, and that with all that was written before.
+            return self.sync();
+        }
+        let Some(Change::Write { offset, bytes }) = self.pending.pop() else { return };
+        apply(&mut self.durable, offset, &bytes);
+        // Earlier writes of the same bytes must not come after it.
+        for change in &mut self.pending {
+            let Change::Write { offset: earlier, bytes: old } = change else { continue };
+            let from = offset.max(*earlier);
+            let to = (offset + bytes.len()).min(*earlier + old.len());
+            if from < to {
+                old[from - *earlier..to - *earlier].copy_from_slice(&bytes[from - offset..to - offset]);
+            }
+        }
+    }
+
+    /// The last write, a direct one, failed: an allowed part of it reached the disk, and that is what reads see.
+    pub(crate) fn fail_last(&mut self, chance: &mut Chance) -> u64 {
+        let others = self.pending.len().saturating_sub(1);
+        let last = self.pending.split_off(others);
+        let rest = std::mem::replace(&mut self.pending, last);
+        let lost = self.settle(chance);
+        self.pending = rest;
+        self.drop_cache();
+        lost
+    }
+
     /// The Linux meaning of a failed sync: the pages are clean afterwards, whether they were written or not.
     /// Returns how many changes did not reach the disk whole.
     pub(crate) fn fail_sync(&mut self, chance: &mut Chance) -> u64 {

@@ -20,6 +20,8 @@ pub enum OperationKind {
     Sync,
     /// Renames a file.
     Rename,
+    /// Gives a file one more name.
+    HardLink,
     /// Removes a file.
     Remove,
     /// Removes a directory.
@@ -59,7 +61,8 @@ pub struct Operation<'a> {
 pub enum Fault {
     /// It fails. A failed write or change of length may have done a part; a failed sync has the Linux
     /// meaning: an unknown part of the unsynced writes reached the disk, the rest never will, reads still
-    /// show all of it until the cache is dropped, and the next sync reports success.
+    /// show all of it until the cache is dropped, and the next sync reports success. A direct write that is
+    /// synced is a write and a sync: after a failure at either, reads show what reached the disk.
     Error(io::ErrorKind),
     /// The power goes before it: this and every later operation fails until [`super::MemFs::crash`] or
     /// [`super::MemFs::kill`].

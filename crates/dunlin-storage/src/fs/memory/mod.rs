@@ -7,13 +7,15 @@
 
 mod content;
 mod faults;
+mod file;
 mod names;
 
 pub(crate) use faults::Chance;
 pub use faults::{Fault, Hook, Operation, OperationKind, Statistics};
 
 use super::{DirEntry, File, Fs, LockGuard, OpenMode, Space, check_path};
-use names::{Inode, Names};
+use file::MemFile;
+use names::Names;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -37,6 +39,8 @@ struct State {
     hook: Option<Hook>,
     planned: BTreeMap<u64, Fault>,
     capacity_bytes: Option<u64>,
+    /// Direct writes are not offered.
+    cached_only: bool,
     statistics: Statistics,
 }
 
@@ -90,6 +94,7 @@ impl MemFs {
             names: state.names.fork(),
             number: state.number,
             capacity_bytes: state.capacity_bytes,
+            cached_only: state.cached_only,
             ..State::default()
         };
         MemFs { state: Arc::new(Mutex::new(copy)) }
@@ -131,6 +136,11 @@ impl MemFs {
     /// Bounds the sum of all file lengths; writes beyond it come out short and fail with `StorageFull`.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity_bytes = bytes;
+    }
+
+    /// Whether files opened from now on for direct writes get them (as at first), or plain ones.
+    pub fn set_direct(&self, offered: bool) {
+        self.state.lock().cached_only = !offered;
     }
 
     /// Damages one bit on the medium; `false` if the file has no such byte.
@@ -198,8 +208,14 @@ impl State {
         }
     }
 
+    /// A file of several names counts once.
     fn used_bytes(&self) -> u64 {
-        self.names.files().map(|(_, inode)| inode.lock().bytes().len() as u64).sum()
+        let files: BTreeMap<_, _> = self
+            .names
+            .files()
+            .map(|(_, inode)| (Arc::as_ptr(inode), inode.lock().bytes().len() as u64))
+            .collect();
+        files.values().sum()
     }
 
     /// How far a file may grow.
@@ -222,12 +238,12 @@ impl Fs for MemFs {
         check_path(path)?;
         let mut state = self.state.lock();
         let creates = match mode {
-            OpenMode::Read | OpenMode::Write => false,
+            OpenMode::Read | OpenMode::Write | OpenMode::Direct => false,
             OpenMode::CreateNew | OpenMode::Truncate => true,
         };
         state.begin_whole(if creates { OperationKind::Create } else { OperationKind::Open }, path)?;
         let inode = match mode {
-            OpenMode::Read | OpenMode::Write => state.names.file(path)?.clone(),
+            OpenMode::Read | OpenMode::Write | OpenMode::Direct => state.names.file(path)?.clone(),
             OpenMode::CreateNew => state.names.create(path)?,
             OpenMode::Truncate => match state.names.file(path) {
                 Ok(inode) => {
@@ -238,8 +254,14 @@ impl Fs for MemFs {
                 Err(e) => return Err(e),
             },
         };
-        let writable = mode != OpenMode::Read;
-        Ok(Arc::new(MemFile { fs: self.clone(), path: path.to_owned(), inode, writable, epoch: state.epoch }))
+        Ok(Arc::new(MemFile {
+            fs: self.clone(),
+            path: path.to_owned(),
+            inode,
+            writable: mode != OpenMode::Read,
+            direct: mode == OpenMode::Direct && !state.cached_only,
+            epoch: state.epoch,
+        }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -248,6 +270,14 @@ impl Fs for MemFs {
         let mut state = self.state.lock();
         state.begin_whole(OperationKind::Rename, to)?;
         state.names.rename(from, to)
+    }
+
+    fn hard_link(&self, from: &str, to: &str) -> io::Result<()> {
+        check_path(from)?;
+        check_path(to)?;
+        let mut state = self.state.lock();
+        state.begin_whole(OperationKind::HardLink, to)?;
+        state.names.hard_link(from, to)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -326,102 +356,5 @@ impl Drop for MemLock {
         if state.locks.get(&self.path) == Some(&self.id) {
             state.locks.remove(&self.path);
         }
-    }
-}
-
-struct MemFile {
-    fs: MemFs,
-    path: String,
-    inode: Inode,
-    writable: bool,
-    epoch: u64,
-}
-
-impl MemFile {
-    fn check(&self, state: &State, writes: bool) -> io::Result<()> {
-        if self.epoch != state.epoch {
-            return Err(io::Error::other("a handle of a process that has ended"));
-        }
-        if writes && !self.writable {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("{:?} is open to read only", self.path),
-            ));
-        }
-        Ok(())
-    }
-
-    fn failed(&self, error: io::ErrorKind, kind: OperationKind) -> io::Error {
-        io::Error::new(error, format!("injected: {kind:?} of {:?}", self.path))
-    }
-}
-
-impl File for MemFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.fs.state.lock();
-        self.check(&state, false)?;
-        if let Some(error) = state.begin(OperationKind::Read, &self.path, buffer.len() as u64)? {
-            return Err(self.failed(error, OperationKind::Read));
-        }
-        let inode = self.inode.lock();
-        let from = (offset as usize).min(inode.bytes().len());
-        let to = from.saturating_add(buffer.len()).min(inode.bytes().len());
-        buffer[..to - from].copy_from_slice(&inode.bytes()[from..to]);
-        state.statistics.bytes_read += (to - from) as u64;
-        Ok(to - from)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.fs.state.lock();
-        self.check(&state, true)?;
-        let injected = state.begin(OperationKind::Write, &self.path, bytes.len() as u64)?;
-        let length = self.inode.lock().bytes().len() as u64;
-        let wanted = offset + bytes.len() as u64;
-        let fits = state.room(length, wanted).max(offset) - offset;
-        let part = if injected.is_some() { fits / 2 } else { fits };
-        if part > 0 {
-            self.inode.lock().write(offset as usize, &bytes[..part as usize]);
-            state.statistics.bytes_written += part;
-        }
-        match injected {
-            Some(error) => Err(self.failed(error, OperationKind::Write)),
-            None if fits < bytes.len() as u64 => Err(io::Error::from(io::ErrorKind::StorageFull)),
-            None => Ok(()),
-        }
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        let state = self.fs.state.lock();
-        self.check(&state, false)?;
-        if state.stopped {
-            return Err(power_is_off());
-        }
-        Ok(self.inode.lock().bytes().len() as u64)
-    }
-
-    fn set_length(&self, bytes: u64) -> io::Result<()> {
-        let mut state = self.fs.state.lock();
-        self.check(&state, true)?;
-        if let Some(error) = state.begin(OperationKind::SetLength, &self.path, bytes)? {
-            return Err(self.failed(error, OperationKind::SetLength));
-        }
-        let length = self.inode.lock().bytes().len() as u64;
-        if state.room(length, bytes) < bytes {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        }
-        self.inode.lock().set_length(bytes as usize);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.fs.state.lock();
-        self.check(&state, false)?;
-        if let Some(error) = state.begin(OperationKind::Sync, &self.path, 0)? {
-            let mut chance = Chance::new(state.number);
-            state.statistics.changes_lost += self.inode.lock().fail_sync(&mut chance);
-            return Err(self.failed(error, OperationKind::Sync));
-        }
-        self.inode.lock().sync();
-        Ok(())
     }
 }

@@ -109,7 +109,8 @@ impl Names {
         if let Some(Node::Dir) = self.live.get(to) {
             return Err(error(io::ErrorKind::IsADirectory, to));
         }
-        if from == to {
+        let same = |other: &Inode| self.file(from).is_ok_and(|inode| Arc::ptr_eq(inode, other));
+        if from == to || self.file(to).is_ok_and(same) {
             return Ok(());
         }
         if parent(from) == parent(to) {
@@ -118,6 +119,16 @@ impl Names {
             self.change(Change::Set(to.to_owned(), node));
             self.change(Change::Remove(from.to_owned()));
         }
+        Ok(())
+    }
+
+    pub(crate) fn hard_link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let node = Node::File(self.file(from)?.clone());
+        self.check_parent(to)?;
+        if self.live.contains_key(to) {
+            return Err(error(io::ErrorKind::AlreadyExists, to));
+        }
+        self.change(Change::Set(to.to_owned(), node));
         Ok(())
     }
 
