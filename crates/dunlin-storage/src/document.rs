@@ -26,7 +26,7 @@ pub(crate) fn decode(file: &str, bytes: Vec<u8>, magic: [u8; 4], known: u32) -> 
         return Err(damaged());
     }
     let version = u32_at(&bytes, 12).ok_or_else(damaged)?;
-    if version > known {
+    if version != known {
         return Err(OpenError::Version { file: file.to_owned(), version, known });
     }
     Ok(Bytes::from(bytes).slice(HEADER_BYTES..))

@@ -34,6 +34,12 @@ pub enum EngineError {
         /// Where in the record's bytes.
         offset: usize,
     },
+    /// The call makes no sense as things are; the text says why and what would help.
+    #[error("{0}")]
+    Refused(String),
+    /// [`crate::Engine::interrupt`] ended a long call. What it had done is whole; the rest was not begun.
+    #[error("interrupted")]
+    Interrupted,
     /// Stored bytes are not what was written. The answer has to come from another replica.
     #[error("damaged data in {file} at byte {offset}: {what}")]
     Damaged {
@@ -94,13 +100,13 @@ pub enum OpenError {
     #[error("the data directory is in use: {0}")]
     Locked(String),
     /// Written by a version of Dunlin that this one does not know.
-    #[error("{file} has format version {version}; this build reads up to {known}")]
+    #[error("{file} has format version {version}; this build reads version {known} only")]
     Version {
         /// Path below the data directory.
         file: String,
         /// Version found.
         version: u32,
-        /// Highest version known.
+        /// The version known.
         known: u32,
     },
     /// Synced data is damaged or missing, or a file cannot be read or written.

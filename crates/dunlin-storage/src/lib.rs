@@ -18,12 +18,16 @@ mod log;
 mod manifest;
 mod memtable;
 pub mod options;
+pub mod snapshot;
 mod sstable;
 
-pub use engine::{Engine, EngineStats, TableStats};
+pub use compaction::Why;
+pub use compaction::purge::PurgeRule;
+pub use engine::{Damage, Engine, EngineStats, Lane, Progress, RunningJob, Scrubbed, Step, TableStats};
 pub use error::{EngineError, OpenError, UpdateError};
 pub use log::LogStatistics;
-pub use options::{CompactionOptions, EngineOptions, TableOptions};
+pub use options::{CompactionOptions, EngineOptions, Strategy, TableOptions};
+pub use snapshot::{Snapshot, SnapshotTable};
 
 use dunlin_types::{Key, Record, Token};
 

@@ -6,7 +6,9 @@
 use crate::document;
 use crate::error::{EngineError, OpenError};
 use crate::fs::{Fs, read_file, replace_file};
-use crate::options::TableOptions;
+use crate::options::{Strategy, TableOptions};
+use crate::LogPosition;
+use crate::compaction::LEVEL_MAX;
 use dunlin_types::TableId;
 use dunlin_types::codec::{DecodeError, Reader, put_bytes, put_varint};
 use dunlin_types::schema::Compression;
@@ -16,9 +18,9 @@ use std::io;
 /// Path of the catalog.
 pub(crate) const CATALOG: &str = "catalog";
 const CATALOG_MAGIC: [u8; 4] = *b"DCAT";
-const CATALOG_VERSION: u32 = 1;
+const CATALOG_VERSION: u32 = 2;
 const MANIFEST_MAGIC: [u8; 4] = *b"DMAN";
-const MANIFEST_VERSION: u32 = 1;
+const MANIFEST_VERSION: u32 = 2;
 
 /// Tables by id.
 pub(crate) type Catalog = BTreeMap<TableId, TableOptions>;
@@ -28,8 +30,11 @@ pub(crate) type Catalog = BTreeMap<TableId, TableOptions>;
 pub(crate) struct Manifest {
     /// No SSTable has this sequence number or a higher one.
     pub(crate) next_sequence: u64,
-    /// Sequence numbers, ascending.
-    pub(crate) sstables: Vec<u64>,
+    /// Records of the table in the log up to this position are in SSTables, or were forgotten for good: they
+    /// must not be replayed.
+    pub(crate) flushed: LogPosition,
+    /// Sequence number and level, ascending.
+    pub(crate) sstables: Vec<(u64, u8)>,
 }
 
 fn write(fs: &dyn Fs, path: &str, bytes: &[u8]) -> Result<(), EngineError> {
@@ -63,6 +68,10 @@ pub(crate) fn write_catalog(fs: &dyn Fs, catalog: &Catalog) -> Result<(), Engine
     for (table, options) in catalog {
         body.extend_from_slice(&table.0.to_le_bytes());
         body.push(codec(options.compression));
+        body.push(match options.compaction {
+            Strategy::Leveled => 0,
+            Strategy::Tiered => 1,
+        });
         put_bytes(&mut body, options.dir.as_bytes());
     }
     write(fs, CATALOG, &document::encode(CATALOG_MAGIC, CATALOG_VERSION, &body))
@@ -75,7 +84,7 @@ pub(crate) fn read_catalog(fs: &dyn Fs) -> Result<Option<Catalog>, OpenError> {
     let parse = || -> Result<Catalog, DecodeError> {
         let mut reader = Reader::new(&body);
         let mut catalog = Catalog::new();
-        for _ in 0..reader.count(10, "tables")? {
+        for _ in 0..reader.count(11, "tables")? {
             let table = TableId(u64::from_le_bytes(reader.array("table id")?));
             let bad = reader.error("compression");
             let compression = match reader.u8("compression")? {
@@ -84,9 +93,15 @@ pub(crate) fn read_catalog(fs: &dyn Fs) -> Result<Option<Catalog>, OpenError> {
                 2 => Compression::Zstd,
                 _ => return Err(bad),
             };
+            let bad = reader.error("compaction");
+            let compaction = match reader.u8("compaction")? {
+                0 => Strategy::Leveled,
+                1 => Strategy::Tiered,
+                _ => return Err(bad),
+            };
             let bad = reader.error("folder");
             let dir = String::from_utf8(reader.bytes("folder")?.into()).map_err(|_| bad)?;
-            catalog.insert(table, TableOptions { dir, compression });
+            catalog.insert(table, TableOptions { dir, compression, compaction });
         }
         reader.finish("end of catalog")?;
         Ok(catalog)
@@ -124,8 +139,12 @@ pub(crate) fn write_manifest(
 ) -> Result<(), EngineError> {
     let mut body = table.0.to_le_bytes().to_vec();
     put_varint(&mut body, manifest.next_sequence);
+    put_varint(&mut body, manifest.flushed.0);
     put_varint(&mut body, manifest.sstables.len() as u64);
-    manifest.sstables.iter().for_each(|&sequence| put_varint(&mut body, sequence));
+    for &(sequence, level) in &manifest.sstables {
+        put_varint(&mut body, sequence);
+        body.push(level);
+    }
     write(fs, &manifest_path(dir, table), &document::encode(MANIFEST_MAGIC, MANIFEST_VERSION, &body))
 }
 
@@ -141,17 +160,23 @@ pub(crate) fn read_manifest(fs: &dyn Fs, dir: &str, table: TableId) -> Result<Ma
             return Err(bad);
         }
         let next_sequence = reader.varint("next sequence")?;
-        let mut sstables = Vec::new();
-        for _ in 0..reader.count(1, "SSTables")? {
+        let flushed = LogPosition(reader.varint("flushed position")?);
+        let mut sstables: Vec<(u64, u8)> = Vec::new();
+        for _ in 0..reader.count(2, "SSTables")? {
             let bad = reader.error("SSTable sequence");
             let sequence = reader.varint("SSTable sequence")?;
-            if sequence >= next_sequence || sstables.last().is_some_and(|&last| last >= sequence) {
+            if sequence >= next_sequence || sstables.last().is_some_and(|&(last, _)| last >= sequence) {
                 return Err(bad);
             }
-            sstables.push(sequence);
+            let bad = reader.error("SSTable level");
+            let level = reader.u8("SSTable level")?;
+            if level > LEVEL_MAX {
+                return Err(bad);
+            }
+            sstables.push((sequence, level));
         }
         reader.finish("end of manifest")?;
-        Ok(Manifest { next_sequence, sstables })
+        Ok(Manifest { next_sequence, flushed, sstables })
     };
     parse().map_err(|e| malformed(&path, e))
 }

@@ -57,27 +57,87 @@ impl EngineOptions {
             memtables_bytes_max: 4 << 20,
             block_bytes: 1024,
             block_cache_bytes: 1 << 20,
-            compaction: CompactionOptions { small_bytes: 16 << 10, ..CompactionOptions::default() },
+            compaction: CompactionOptions::small(),
             step_bytes: 32 << 10,
             planted: None,
         }
     }
 }
 
-/// Size-tiered compaction: SSTables of like size are merged into one.
+/// How the SSTables of a table are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// Levels of disjoint SSTables, each larger than the one above it (O'Neil et al. 1996; LevelDB): little
+    /// space, few SSTables to look into.
+    #[default]
+    Leveled,
+    /// SSTables of like size are merged into one (Bigtable, Chang et al. 2006): fewer rewrites, more space and
+    /// more SSTables to look into. For tables that are written much and read little.
+    Tiered,
+}
+
+/// Sizes and bounds of compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompactionOptions {
-    /// Fewest SSTables of like size worth a merge.
+    /// Leveled: fewest SSTables of level 0 that are worth a merge.
+    pub level0_min: usize,
+    /// Writes to a table are refused as overloaded while its level 0 has this many sound SSTables (tiered:
+    /// all its SSTables).
+    pub level0_max: usize,
+    /// Leveled: level 0 is merged into the next level once it is at least this share of what it overlaps
+    /// there, in percent; before, its SSTables are merged among themselves.
+    pub level0_percent: u64,
+    /// Leveled: about what level 0 holds when it is merged. One level is enough for `level_factor` times as much.
+    pub level_base_bytes: u64,
+    /// Leveled: most times that a level is larger than the one above it.
+    pub level_factor: u64,
+    /// Leveled: about the size of SSTables below level 0.
+    pub file_bytes: u64,
+    /// Tiered: fewest SSTables of like size worth a merge.
     pub inputs_min: usize,
-    /// Most SSTables merged at once.
+    /// Tiered: most SSTables merged at once.
     pub inputs_max: usize,
-    /// SSTables below this size all count as alike.
+    /// Tiered: SSTables below this size all count as alike.
     pub small_bytes: u64,
+    /// An SSTable is merged for that alone once this share of its entries, in percent, may be purged.
+    pub purge_percent: u64,
+    /// Memtables of one table that wait for their flush before writes to it are refused as overloaded.
+    pub frozen_max: usize,
+    /// Free space that a compaction leaves besides its output.
+    pub margin_bytes: u64,
 }
 
 impl Default for CompactionOptions {
     fn default() -> CompactionOptions {
-        CompactionOptions { inputs_min: 4, inputs_max: 32, small_bytes: 4 << 20 }
+        CompactionOptions {
+            level0_min: 8,
+            level0_max: 48,
+            level0_percent: 25,
+            level_base_bytes: 256 << 20,
+            level_factor: 10,
+            file_bytes: 64 << 20,
+            inputs_min: 4,
+            inputs_max: 32,
+            small_bytes: 4 << 20,
+            purge_percent: 20,
+            frozen_max: 6,
+            margin_bytes: 64 << 20,
+        }
+    }
+}
+
+impl CompactionOptions {
+    /// As [`EngineOptions::small`].
+    pub fn small() -> CompactionOptions {
+        CompactionOptions {
+            level0_min: 4,
+            level_base_bytes: 128 << 10,
+            level_factor: 4,
+            file_bytes: 48 << 10,
+            small_bytes: 16 << 10,
+            margin_bytes: 16 << 10,
+            ..CompactionOptions::default()
+        }
     }
 }
 
@@ -89,4 +149,6 @@ pub struct TableOptions {
     /// Of SSTable blocks. Zstandard is not built in yet: such tables are written with LZ4 (each block names
     /// its own codec, so that this can change at any time).
     pub compression: Compression,
+    /// How its SSTables are merged; may change at any time.
+    pub compaction: Strategy,
 }

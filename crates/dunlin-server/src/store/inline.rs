@@ -2,7 +2,7 @@
 
 use super::{EngineJob, LocalStore, Shared, ready, store_error};
 use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
-use dunlin_storage::Engine;
+use dunlin_storage::{Engine, Lane};
 use dunlin_types::runtime::{BoxFuture, SharedRuntime, TaskHandle};
 use dunlin_types::{Key, Record, TableId, Token, TokenRange};
 use std::sync::Arc;
@@ -65,12 +65,12 @@ async fn commit_loop(inner: Arc<Inner>) {
 
 async fn maintenance_loop(inner: Arc<Inner>) {
     loop {
-        match inner.shared.engine.maintenance() {
-            Ok(true) => {
+        match inner.shared.engine.maintenance(Lane::Any) {
+            Ok(step) if step.worked => {
                 inner.runtime.event("store_maintenance", 0, 0);
                 inner.runtime.sleep(Duration::from_micros(500)).await;
             }
-            Ok(false) => inner.runtime.sleep(MAINTENANCE_EVERY).await,
+            Ok(_) => inner.runtime.sleep(MAINTENANCE_EVERY).await,
             Err(error) => {
                 tracing::debug!(%error, "background work of the store failed and will be tried again");
                 inner.runtime.sleep(Duration::from_secs(1)).await;

@@ -14,7 +14,7 @@ pub mod threaded;
 mod waiters;
 
 use dunlin_replication::store::{Change, Durability, Entry, StoreError, Updated};
-use dunlin_storage::{Engine, EngineError, LogPosition, TableOptions, UpdateError};
+use dunlin_storage::{Engine, EngineError, LogPosition, Strategy, TableOptions, UpdateError};
 use dunlin_types::runtime::BoxFuture;
 use dunlin_types::{Key, Record, TableDef, TableId, Token, TokenRange};
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -230,7 +230,11 @@ impl Shared {
 
 /// What the engine has to know of a table.
 pub fn table_options(def: &TableDef) -> TableOptions {
-    TableOptions { dir: format!("tables/{}/{}", def.keyspace, def.name), compression: def.compression }
+    TableOptions {
+        dir: format!("tables/{}/{}", def.keyspace, def.name),
+        compression: def.compression,
+        compaction: Strategy::Leveled,
+    }
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {

@@ -4,7 +4,7 @@
 
 use super::{EngineJob, LocalStore, Shared, ready, store_error};
 use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
-use dunlin_storage::Engine;
+use dunlin_storage::{Engine, Lane};
 use dunlin_storage::fs::Fs;
 use dunlin_types::runtime::{BoxFuture, SharedRuntime, TaskHandle};
 use dunlin_types::{Key, Record, TableId, Token, TokenRange};
@@ -133,9 +133,9 @@ impl Workers {
                 let _ = answer.send(job(&self.shared.engine).map_err(store_error));
                 continue;
             }
-            match self.shared.engine.maintenance() {
-                Ok(true) => continue,
-                Ok(false) => {}
+            match self.shared.engine.maintenance(Lane::Any) {
+                Ok(step) if step.worked => continue,
+                Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "background work of the store failed and will be tried again");
                     self.maintain.wait_for(Duration::from_secs(1));

@@ -4,11 +4,33 @@ use super::Engine;
 use super::job::{Job, JobContext, Work};
 use super::table::Table;
 use crate::LogPosition;
+use crate::compaction::purge::PurgeRule;
 use crate::compaction::{Candidate, choose};
+use crate::options::Strategy;
 use crate::error::EngineError;
 use dunlin_types::TableId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Which work a thread does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// Whatever is due: flushes first.
+    Any,
+    /// Flushes and the housekeeping of the log, so that no compaction holds them up.
+    Flush,
+    /// Compactions.
+    Compaction,
+}
+
+/// What a call of [`Engine::maintenance`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Step {
+    /// There may be more to do at once; if not, come again when something was written.
+    pub worked: bool,
+    /// About how many bytes were written, for the owner to hold a rate by waiting.
+    pub bytes: u64,
+}
 
 /// Jobs under way: one of each kind, so that a long compaction never holds up a flush.
 #[derive(Default)]
@@ -57,11 +79,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Does one bounded step of what is due (flush, compaction, log housekeeping). `Ok(true)`: there may be
-    /// more to do at once. After an error (a full disk, say) call again later.
-    pub fn maintenance(&self) -> Result<bool, EngineError> {
+    /// Sets what may be forgotten of a table; replaces an earlier rule. Without one nothing is.
+    pub fn set_purge(&self, table: TableId, _rule: PurgeRule) -> Result<(), EngineError> {
+        self.table(table).map(drop)
+    }
+
+    /// Does one bounded step of what is due in a lane. Any number of threads may call it at once: they work side
+    /// by side on what does not overlap. After an error (a full disk, say) call again later.
+    pub fn maintenance(&self, lane: Lane) -> Result<Step, EngineError> {
+        let worked = self.work(lane)?;
+        Ok(Step { worked, bytes: if worked { self.options.step_bytes } else { 0 } })
+    }
+
+    fn work(&self, lane: Lane) -> Result<bool, EngineError> {
         let mut jobs = self.jobs.lock();
-        if self.log.failure().is_none() {
+        if lane != Lane::Compaction && self.log.failure().is_none() {
             if jobs.flush.is_none() {
                 self.freeze_due();
                 let tables = self.tables.load_full();
@@ -79,14 +111,14 @@ impl Engine {
                 return Ok(true);
             }
         }
-        if jobs.compaction.is_none() {
+        if lane != Lane::Flush && jobs.compaction.is_none() {
             self.start_compaction(&mut jobs)?;
         }
-        if jobs.compaction.is_some() {
+        if lane != Lane::Flush && jobs.compaction.is_some() {
             self.step_compaction(&mut jobs)?;
             return Ok(true);
         }
-        if self.log.failure().is_none() {
+        if lane != Lane::Compaction && self.log.failure().is_none() {
             self.log.mark()?;
         }
         Ok(false)
@@ -164,8 +196,18 @@ impl Engine {
             let state = table.state();
             let sound = state.sstables.iter().filter(|s| !s.is_damaged());
             let candidates: Vec<Candidate> =
-                sound.map(|s| Candidate { sequence: s.sequence(), bytes: s.file_bytes() }).collect();
-            if let Some(choice) = choose(&candidates, &self.options.compaction) {
+                sound.map(|s| Candidate {
+                    sequence: s.sequence(),
+                    level: 0,
+                    bytes: s.file_bytes(),
+                    first: s.statistics().first,
+                    last: s.statistics().last,
+                    entries: s.statistics().entries,
+                    purgeable: 0,
+                    damaged: false,
+                    busy: false,
+                }).collect();
+            if let Some(choice) = choose(&candidates, Strategy::Tiered, &self.options.compaction) {
                 jobs.compaction = Some(Job::compaction(&self.job_context(), table.clone(), choice.inputs)?);
                 break;
             }

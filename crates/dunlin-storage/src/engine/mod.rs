@@ -2,12 +2,20 @@
 
 mod background;
 mod job;
+mod jobs;
+mod levels;
+mod range_delete;
 mod read;
+mod snapshot;
 mod stats;
 mod table;
+mod verify;
 mod write;
 
+pub use background::{Lane, Step};
+pub use jobs::RunningJob;
 pub use stats::{EngineStats, TableStats};
+pub use verify::{Damage, Progress, Scrubbed};
 
 use crate::LogPosition;
 use crate::error::{EngineError, OpenError};
@@ -100,19 +108,19 @@ impl Engine {
     }
 
     /// Creates a table; one of that id that exists already keeps its data and folder and takes the new
-    /// compression. Durable when this returns. The id of a dropped table must not be used again.
+    /// options. Durable when this returns. The id of a dropped table must not be used again.
     pub fn create_table(&self, id: TableId, options: TableOptions) -> Result<(), EngineError> {
         let mut catalog = self.catalog.lock();
         let present = self.tables.load().get(&id).cloned();
         let mut changed = catalog.clone();
         let table = match present {
             Some(table) => {
-                if catalog.get(&id).is_some_and(|o| o.compression == options.compression) {
+                let Some(entry) = changed.get_mut(&id) else { return Ok(()) };
+                let kept = TableOptions { dir: entry.dir.clone(), ..options.clone() };
+                if *entry == kept {
                     return Ok(());
                 }
-                if let Some(entry) = changed.get_mut(&id) {
-                    entry.compression = options.compression;
-                }
+                *entry = kept;
                 table
             }
             None => {

@@ -64,7 +64,7 @@ impl Table {
     ) -> Result<Table, OpenError> {
         let manifest = manifest::read_manifest(fs, &options.dir, id)?;
         let mut sstables = Vec::with_capacity(manifest.sstables.len());
-        for &sequence in &manifest.sstables {
+        for &(sequence, _) in &manifest.sstables {
             let path = manifest::sstable_path(&options.dir, id, sequence);
             sstables.push(Arc::new(SsTable::open(fs, &path, id, sequence, shared)?));
         }
@@ -76,7 +76,7 @@ impl Table {
         crate::fs::create_dirs(fs, &options.dir)
             .map_err(|e| EngineError::io(format!("create {}", options.dir), &e))?;
         let next_sequence = 1;
-        manifest::write_manifest(fs, &options.dir, id, &Manifest { next_sequence, sstables: Vec::new() })?;
+        manifest::write_manifest(fs, &options.dir, id, &Manifest { next_sequence, ..Manifest::default() })?;
         Ok(Table::new(id, options, next_sequence, Vec::new()))
     }
 
@@ -178,7 +178,8 @@ impl Table {
         sstables.sort_by_key(|s| s.sequence());
         let manifest = Manifest {
             next_sequence: self.next_sequence.load(Ordering::Relaxed),
-            sstables: sstables.iter().map(|s| s.sequence()).collect(),
+            sstables: sstables.iter().map(|s| (s.sequence(), 0)).collect(),
+            ..Manifest::default()
         };
         manifest::write_manifest(fs, &self.dir, self.id, &manifest)?;
         let _gate = self.gate.write();

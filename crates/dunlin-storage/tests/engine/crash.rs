@@ -13,7 +13,7 @@ pub fn workload(driver: &mut Driver) -> Result<(), EngineError> {
         if round % 3 != 1 {
             driver.engine().commit()?;
         }
-        while driver.engine().maintenance()? {}
+        while driver.engine().maintenance(Lane::Any)?.worked {}
         match round % 8 {
             3 => driver.engine().flush(None)?,
             5 => driver.engine().compact(None)?,
@@ -22,7 +22,7 @@ pub fn workload(driver: &mut Driver) -> Result<(), EngineError> {
         }
     }
     driver.engine().compact(None)?;
-    while driver.engine().maintenance()? {}
+    while driver.engine().maintenance(Lane::Any)?.worked {}
     Ok(())
 }
 

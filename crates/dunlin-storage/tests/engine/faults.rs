@@ -128,7 +128,7 @@ fn a_full_disk_stops_flushes_not_reads() {
     let used: u64 = driver.fs.files().iter().map(|(_, bytes)| bytes).sum();
     driver.fs.set_capacity(Some(used + 700));
     assert!(matches!(driver.engine().flush(None), Err(EngineError::DiskFull(_))));
-    assert!(driver.engine().maintenance().is_err() || driver.engine().maintenance().is_err());
+    assert!(driver.engine().maintenance(Lane::Any).is_err() || driver.engine().maintenance(Lane::Any).is_err());
     driver.check_reads();
     driver.fs.set_capacity(None);
     driver.engine().flush(None).expect("there is room again");
@@ -158,7 +158,7 @@ fn too_much_unflushed_is_refused() {
         driver.keys = 1_000;
     }
     assert!(refused);
-    while driver.engine().maintenance().expect("maintenance") {}
+    driver.maintain()
     driver.write().expect("there is room again");
     let (token, key) = key(1);
     let record = latest(value(&mut driver.chance, 1));

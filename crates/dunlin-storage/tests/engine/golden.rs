@@ -44,7 +44,7 @@ fn expires_at(us: Option<u64>) -> Option<Micros> {
 fn write() -> MemFs {
     let fs = MemFs::new();
     let engine = Engine::open(Arc::new(fs.clone()), options()).expect("open");
-    let table = TableOptions { dir: "tables/ks/golden".to_owned(), compression: Compression::None };
+    let table = TableOptions { dir: "tables/ks/golden".to_owned(), compression: Compression::None, compaction: Strategy::Leveled };
     engine.create_table(TABLE, table).expect("create");
     for (n, record) in (0..).zip(records()) {
         let (token, key) = key(n);

@@ -14,11 +14,11 @@ fn run(seed: u64) {
                 driver.settle_durable();
             }
             80..82 => drop(driver.engine().write_out().expect("write out")),
-            82..90 => drop(driver.engine().maintenance().expect("maintenance")),
+            82..90 => drop(driver.engine().maintenance(Lane::Any).expect("maintenance")),
             90..92 => driver.engine().flush(None).expect("flush"),
             92 => driver.engine().compact(None).expect("compact"),
             93..95 => driver.check_reads(),
-            95..97 => while driver.engine().maintenance().expect("maintenance") {},
+            95..97 => driver.maintain(),
             _ => {
                 let power = if what == 97 { None } else { Some(driver.chance.random()) };
                 driver.stop(power);

@@ -32,7 +32,7 @@ pub const TABLES: [TableId; 2] = [TableId(0x11), TableId(0x22)];
 
 pub fn table_options(table: TableId) -> TableOptions {
     let compression = if table == TABLES[0] { Compression::None } else { Compression::Lz4 };
-    TableOptions { dir: format!("tables/ks/t{:x}", table.0), compression }
+    TableOptions { dir: format!("tables/ks/t{:x}", table.0), compression, compaction: Strategy::Leveled }
 }
 
 /// Tiny sizes: a few dozen writes fill a block, a memtable, a segment.
