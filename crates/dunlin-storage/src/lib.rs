@@ -18,6 +18,7 @@ mod log;
 mod manifest;
 mod memtable;
 pub mod options;
+pub mod parallel;
 pub mod snapshot;
 mod sstable;
 

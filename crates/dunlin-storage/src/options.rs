@@ -1,7 +1,9 @@
 //! Sizes and bounds of the engine.
 
+use crate::parallel::{Parallel, Sequential};
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::schema::Compression;
+use std::sync::Arc;
 
 /// Sizes and bounds. The defaults suit a node with a few GiB of memory.
 #[derive(Debug, Clone)]
@@ -10,6 +12,9 @@ pub struct EngineOptions {
     pub log_segment_bytes: u64,
     /// When the log is longer than this, the table that keeps its oldest segment is flushed.
     pub log_bytes_max: u64,
+    /// Alignment of what the log writes: a power of two from 512 bytes to 64 KiB, rounded otherwise. 4 KiB is what
+    /// disks and page caches write at once; a disk that asks for more gets no direct writes.
+    pub log_block_bytes: u64,
     /// Spare segments that are kept, already written, for the log to reuse: overwriting written blocks
     /// syncs faster than growing a file.
     pub log_spares_max: usize,
@@ -25,6 +30,8 @@ pub struct EngineOptions {
     pub compaction: CompactionOptions,
     /// About how much a step of [`crate::Engine::maintenance`] writes at most.
     pub step_bytes: u64,
+    /// Threads for the replay of the log.
+    pub parallel: Arc<dyn Parallel>,
     /// In simulation, the bug planted in the engine: `LogUnchecked` or `VisibleBeforeSync`.
     pub planted: Option<PlantedBug>,
 }
@@ -34,6 +41,7 @@ impl Default for EngineOptions {
         EngineOptions {
             log_segment_bytes: 64 << 20,
             log_bytes_max: 512 << 20,
+            log_block_bytes: 4096,
             log_spares_max: 2,
             memtable_bytes: 64 << 20,
             memtables_bytes_max: 512 << 20,
@@ -41,6 +49,7 @@ impl Default for EngineOptions {
             block_cache_bytes: 256 << 20,
             compaction: CompactionOptions::default(),
             step_bytes: 4 << 20,
+            parallel: Arc::new(Sequential),
             planted: None,
         }
     }
@@ -52,6 +61,7 @@ impl EngineOptions {
         EngineOptions {
             log_segment_bytes: 64 << 10,
             log_bytes_max: 512 << 10,
+            log_block_bytes: 512,
             log_spares_max: 1,
             memtable_bytes: 64 << 10,
             memtables_bytes_max: 4 << 20,
@@ -59,6 +69,7 @@ impl EngineOptions {
             block_cache_bytes: 1 << 20,
             compaction: CompactionOptions::small(),
             step_bytes: 32 << 10,
+            parallel: Arc::new(Sequential),
             planted: None,
         }
     }

@@ -107,7 +107,7 @@ impl Engine {
                 self.step_flush(&mut jobs)?;
                 return Ok(true);
             }
-            if self.release_log()? {
+            if self.release_log()? || self.log.prepare_spare(self.options.step_bytes)? {
                 return Ok(true);
             }
         }

@@ -1,27 +1,41 @@
-//! The commit log: group commit with two buffers, segments, the mark that tells torn from damaged.
+//! The commit log: one for all tables, group commit, recycled segments.
 //!
 //! Appends go to a buffer under a short lock. One writer at a time swaps the buffer for an empty one and
-//! puts it into the file as one [`frame`]; a commit then syncs. Positions are bytes: each frame has its
-//! place before it is written, so an append knows at once how far the log must be synced for it.
+//! puts it into the file as one [`frame`]: appends go on while it syncs. Positions are bytes: each frame has
+//! its place before it is written, so an append knows at once how far the log must be synced for it.
+//! [`group`] decides who writes; [`segment`] how: a commit is one direct, synced write into space that was
+//! written before, wherever the file system can do that. [`recovery`] reads the log back, [`scrub`] saves
+//! what can be read of a damaged one.
 //!
 //! After a failed write or sync the log is closed, under the lock that appends take, and stays closed: the
 //! system may have dropped the dirty pages, and a second sync would lie (Rebello et al. 2020).
 
 pub(crate) mod frame;
+mod group;
+mod housekeeping;
 pub(crate) mod recovery;
 pub(crate) mod segment;
+mod statistics;
+mod writer;
+
+pub use statistics::LogStatistics;
 
 use crate::LogPosition;
 use crate::error::{EngineError, OpenError};
-use crate::fs::{File, Fs};
+use crate::fs::{AlignedBuffer, Fs};
+use crate::parallel::Parallel;
 use dunlin_types::{TableId, Token};
-use frame::{FRAME_HEADER_BYTES, FrameHeader, LogRecord, SECTOR_BYTES};
-use parking_lot::{Mutex, MutexGuard};
-use recovery::Segment;
-use segment::SegmentHeader;
+use frame::{FRAME_HEADER_BYTES, FrameHeader, LogRecordRef, RECORD_OVERHEAD_BYTES_MAX};
+use group::Group;
+use housekeeping::Housekeeping;
+use parking_lot::Mutex;
+use recovery::{Recovered, Replay, Segment};
+use segment::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, SegmentHeader};
+use statistics::Counters;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use writer::{Appender, Reach, Writer};
 
 /// A buffer this full is written out by whoever filled it, if nobody writes already.
 const WRITE_OUT_BYTES: usize = 256 << 10;
@@ -29,11 +43,15 @@ const WRITE_OUT_BYTES: usize = 256 << 10;
 const BUFFER_BYTES_MAX: usize = 16 << 20;
 /// Longest record; twice that and a key fit into a frame.
 const RECORD_BYTES_MAX: usize = 1 << 30;
+/// Longest segment, so that its records fit into one frame.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// Sizes and switches of the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogOptions {
     pub(crate) segment_bytes: u64,
+    /// Alignment of frames. A disk that asks for more gets no direct writes.
+    pub(crate) block_bytes: u64,
     pub(crate) spares_max: usize,
     /// False only for the planted bug that ignores checksums in recovery.
     pub(crate) checked: bool,
@@ -42,40 +60,18 @@ pub(crate) struct LogOptions {
 pub(crate) struct Log {
     fs: Arc<dyn Fs>,
     options: LogOptions,
+    /// Locked before `writer`.
+    housekeeping: Mutex<Housekeeping>,
     /// Locked before `appender`.
     writer: Mutex<Writer>,
     appender: Mutex<Appender>,
+    group: Group,
     durable: AtomicU64,
     written: AtomicU64,
-}
-
-/// The frame being filled.
-struct Appender {
-    /// Starts with room for the header.
-    buffer: Vec<u8>,
-    records: u32,
-    /// Position of the buffer's first byte.
-    start: u64,
-    /// Base of the segment that the frame will go to.
-    base: u64,
-    closed: Option<Arc<str>>,
-}
-
-/// The file being written.
-struct Writer {
-    file: Arc<dyn File>,
-    /// Oldest first; the last one is being written.
-    segments: VecDeque<Segment>,
-    spares: Vec<u64>,
-    /// Kept for the next swap.
-    buffer: Vec<u8>,
-    unsynced: bool,
-    /// The highest position that a frame on disk says was synced.
-    marked: u64,
-    /// End of the last frame with records.
-    records_end: u64,
-    low: u64,
-    statistics: LogStatistics,
+    is_closed: AtomicBool,
+    counters: Counters,
+    records_recovered: u64,
+    direct: bool,
 }
 
 /// An append that went well.
@@ -86,84 +82,71 @@ pub(crate) struct Appended {
     pub(crate) buffered: usize,
 }
 
-/// Counters of the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LogStatistics {
-    /// Segment files.
-    pub segments: u64,
-    /// Bytes of frames in them.
-    pub bytes: u64,
-    /// Syncs of the file.
-    pub syncs: u64,
-    /// Frames written since the start.
-    pub frames: u64,
-    /// Bytes written since the start, headers and padding included.
-    pub bytes_written: u64,
-    /// Records replayed at the start.
-    pub records_recovered: u64,
-    /// Segments made from spare files.
-    pub segments_reused: u64,
-}
-
 impl Log {
-    /// Recovers the log, handing every record to `take`, and opens a new segment. Everything that was
-    /// recovered is durable when this returns. `expected`: an empty log is an error.
+    /// Recovers the log, handing every record to `take` (of one key, in order; of others, from the threads of
+    /// `parallel`), and opens a new segment. Everything that was recovered is durable when this returns.
+    /// `expected`: an empty log is an error.
     pub(crate) fn open(
         fs: Arc<dyn Fs>,
         options: LogOptions,
         expected: bool,
-        take: &mut dyn FnMut(LogRecord) -> Result<(), EngineError>,
+        parallel: &dyn Parallel,
+        take: &(dyn Fn(&LogRecordRef<'_>) -> Result<(), EngineError> + Sync),
     ) -> Result<Log, OpenError> {
-        let mut found = recovery::recover(&*fs, options.checked, take)?;
+        let block_bytes = options.block_bytes.next_power_of_two().clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
+        let segment_bytes = options.segment_bytes.clamp(2 * block_bytes, SEGMENT_BYTES_MAX);
+        let options = LogOptions { block_bytes, segment_bytes, ..options };
+        let mut found = recovery::recover(&Replay { fs: &*fs, options: &options, parallel, take })?;
         if expected && found.segments.is_empty() {
             return Err(EngineError::damaged(segment::DIR, 0, "the log is missing").into());
         }
         let id = found.segments.last().map_or(1, |s| s.id + 1);
-        let base = found.unused;
-        let header = SegmentHeader { id, base, previous_end: found.synced, low: found.low };
-        let mut end = base + SECTOR_BYTES;
-        let mut tail = Vec::new();
+        let base = found.unused.next_multiple_of(block_bytes);
+        let header = SegmentHeader { id, base, previous_end: found.synced, low: found.low, block_bytes };
+        let mut blocks = AlignedBuffer::new();
+        let mut chain = header.encode(&mut blocks);
+        let mut end = base + block_bytes;
         if found.tail_records > 0 {
-            tail.resize(FRAME_HEADER_BYTES, 0);
-            tail.append(&mut found.tail);
-            let frame = FrameHeader {
-                segment: id,
-                position: end,
-                synced: end,
-                low: found.low,
-                records: found.tail_records,
-            };
-            frame::seal(&mut tail, &frame);
-            end += tail.len() as u64;
+            chain = append_tail(&mut blocks, &mut found, &header, chain);
+            end = base + blocks.len() as u64;
+        } else {
+            // An attempt that a crash ended may have used the same id and the same spare, with a tail.
+            blocks.resize(2 * block_bytes as usize);
         }
-        let file = segment::create(&*fs, &header, &tail, found.spares.pop())?;
+        let file = segment::create(&*fs, &header, &blocks, found.spares.pop())?;
+        let direct = file.is_direct();
         let mut segments = VecDeque::from(found.segments);
-        segments.push_back(Segment { id, base, end });
-        let statistics = LogStatistics { records_recovered: found.records, ..LogStatistics::default() };
-        Ok(Log {
+        segments.push_back(Segment { id, base, end, length: file.length });
+        let mut buffer = AlignedBuffer::new();
+        buffer.resize(FRAME_HEADER_BYTES);
+        let log = Log {
             fs,
             options,
+            housekeeping: Mutex::new(Housekeeping::new(&found.spares)),
             writer: Mutex::new(Writer {
                 file,
                 segments,
                 spares: found.spares,
-                buffer: Vec::new(),
-                unsynced: false,
-                marked: base + SECTOR_BYTES,
+                buffer: AlignedBuffer::new(),
+                chain,
+                marked: base + block_bytes,
                 records_end: end,
                 low: found.low,
-                statistics,
+                batch: 0,
+                frames_synced: 0,
+                frames_buffered: 0,
             }),
-            appender: Mutex::new(Appender {
-                buffer: vec![0; FRAME_HEADER_BYTES],
-                records: 0,
-                start: end,
-                base,
-                closed: None,
-            }),
+            appender: Mutex::new(Appender { buffer, records: 0, start: end, base, batch: 0, closed: None }),
+            group: Group::default(),
             durable: AtomicU64::new(end),
             written: AtomicU64::new(end),
-        })
+            is_closed: AtomicBool::new(false),
+            counters: Counters::default(),
+            records_recovered: found.records,
+            direct,
+        };
+        log.count_segments(&log.writer.lock());
+        Ok(log)
     }
 
     /// Puts a record into the buffer. It is durable once [`Log::durable`] reaches the position returned.
@@ -182,7 +165,8 @@ impl Log {
         if appender.buffer.len() > RECORD_BYTES_MAX {
             return Err(EngineError::Overloaded { bytes: appender.buffer.len() as u64 });
         }
-        frame::put_record(&mut appender.buffer, table, token, key, record);
+        let room = appender.buffer.room(RECORD_OVERHEAD_BYTES_MAX + key.len() + record.len());
+        frame::put_record(room, table, token, key, record);
         appender.records += 1;
         Ok(Appended { position: LogPosition(appender.end()), buffered: appender.buffer.len() })
     }
@@ -212,7 +196,7 @@ impl Log {
         } else if buffered >= WRITE_OUT_BYTES
             && let Some(mut writer) = self.writer.try_lock()
         {
-            self.write_buffer(&mut writer, false)?;
+            self.write_buffer(&mut writer, false, Reach::Written)?;
         }
         Ok(())
     }
@@ -220,21 +204,27 @@ impl Log {
     /// Writes what was appended before the call, without a sync.
     pub(crate) fn write_out(&self) -> Result<LogPosition, EngineError> {
         let mut writer = self.writer.lock();
-        self.write_buffer(&mut writer, false)?;
+        self.write_buffer(&mut writer, false, Reach::Written)?;
         Ok(self.written())
     }
 
-    /// Writes and syncs what was appended before the call. Callers that wait for one another share a sync.
+    /// Writes and syncs what was appended before the call. Callers that wait for one another share a sync, and
+    /// one of them does it.
     pub(crate) fn commit(&self) -> Result<LogPosition, EngineError> {
-        let wanted = {
+        let (wanted, batch) = {
             let appender = self.appender.lock();
             appender.check()?;
-            if appender.records > 0 { appender.end() } else { appender.start }
+            (if appender.records > 0 { appender.end() } else { appender.start }, appender.batch)
         };
-        let mut writer = self.writer.lock();
-        if self.durable().0 < wanted {
-            self.write_buffer(&mut writer, false)?;
-            self.sync(&mut writer)?;
+        let done = || self.durable().0 >= wanted || self.is_closed.load(Ordering::Acquire);
+        if let Some(lead) = self.group.lead_or_wait(batch, done) {
+            let mut writer = self.writer.lock();
+            self.write_buffer(&mut writer, false, Reach::Durable)?;
+            let batch = writer.batch;
+            drop(writer);
+            lead.finish(batch);
+        } else if self.durable().0 < wanted {
+            self.appender.lock().check()?;
         }
         Ok(self.durable())
     }
@@ -245,7 +235,8 @@ impl Log {
         let mut writer = self.writer.lock();
         let needed = writer.marked < writer.records_end && writer.records_end <= self.durable().0;
         if needed {
-            self.write_buffer(&mut writer, true)?;
+            // Synced, although nobody needs that: the next commit finds nothing unsynced, and can be direct.
+            self.write_buffer(&mut writer, true, Reach::Durable)?;
         }
         Ok(needed)
     }
@@ -257,34 +248,12 @@ impl Log {
         writer.segments.front().filter(|_| closed).map(|s| LogPosition(s.end))
     }
 
-    /// Everything before `low` is in SSTables: segments below it are kept as spares or removed. Returns
-    /// whether any was.
-    pub(crate) fn release(&self, low: LogPosition) -> Result<bool, EngineError> {
-        let mut writer = self.writer.lock();
-        let writer = &mut *writer;
-        let closed = writer.segments.len() - 1;
-        let free = writer.segments.iter().take(closed).take_while(|s| s.end <= low.0).count();
-        if free == 0 {
-            return Ok(false);
-        }
-        // A synced frame must say that the segments may be missing before they are.
-        writer.low = writer.low.max(low.0);
-        self.write_buffer(writer, true)?;
-        self.sync(writer)?;
-        for _ in 0..free {
-            let Some(oldest) = writer.segments.front().copied() else { break };
-            self.discard(writer, oldest)?;
-            writer.segments.pop_front();
-        }
-        Ok(true)
-    }
-
     pub(crate) fn statistics(&self) -> LogStatistics {
-        let writer = self.writer.lock();
         LogStatistics {
-            segments: writer.segments.len() as u64,
-            bytes: writer.segments.iter().map(|s| s.end - s.base).sum(),
-            ..writer.statistics
+            bytes_waiting: (self.appender.lock().buffer.len() - FRAME_HEADER_BYTES) as u64,
+            records_recovered: self.records_recovered,
+            direct: self.direct,
+            ..self.counters.snapshot()
         }
     }
 
@@ -292,122 +261,23 @@ impl Log {
     pub(crate) fn shut(&self, reason: String) {
         self.close(reason);
     }
-
-    fn discard(&self, writer: &mut Writer, oldest: Segment) -> Result<(), EngineError> {
-        let path = segment::path(oldest.id);
-        let reuse = writer.spares.len() < self.options.spares_max
-            && oldest.end - oldest.base >= self.options.segment_bytes;
-        let attempt = || {
-            if reuse {
-                self.fs.rename(&path, &segment::spare_path(oldest.id))?;
-            } else {
-                self.fs.remove(&path)?;
-            }
-            // In order: a gap between segments is damage. And a spare must not be found under its old name.
-            self.fs.sync_dir(segment::DIR)
-        };
-        attempt().map_err(|e| EngineError::io(format!("release log segment {path}"), &e))?;
-        if reuse {
-            writer.spares.push(oldest.id);
-        }
-        Ok(())
-    }
-
-    /// Writes the buffer as a frame; with `always`, even without records.
-    fn write_buffer(&self, writer: &mut Writer, always: bool) -> Result<(), EngineError> {
-        let (start, records) = {
-            let mut appender = self.appender.lock();
-            appender.check()?;
-            if appender.records == 0 && !always {
-                return Ok(());
-            }
-            let (start, records) = (appender.start, appender.records);
-            std::mem::swap(&mut appender.buffer, &mut writer.buffer);
-            appender.buffer.clear();
-            appender.buffer.resize(FRAME_HEADER_BYTES, 0);
-            appender.records = 0;
-            appender.start = start + frame::frame_bytes(writer.buffer.len() - FRAME_HEADER_BYTES);
-            if appender.start - appender.base >= self.options.segment_bytes {
-                appender.base = appender.start;
-                appender.start += SECTOR_BYTES;
-            }
-            (start, records)
-        };
-        let current = writer.segments.back().map_or(0, |s| s.end);
-        if start != current {
-            self.roll(writer, current)?;
-        }
-        let Some(segment) = writer.segments.back_mut() else { return Ok(()) };
-        let synced = self.durable().0;
-        let header = FrameHeader { segment: segment.id, position: start, synced, low: writer.low, records };
-        frame::seal(&mut writer.buffer, &header);
-        if let Err(e) = writer.file.write_at(start - segment.base, &writer.buffer) {
-            return Err(self.close(format!("writing {} failed: {e}", segment::path(segment.id))));
-        }
-        segment.end = start + writer.buffer.len() as u64;
-        writer.unsynced = true;
-        writer.marked = synced;
-        if records > 0 {
-            writer.records_end = segment.end;
-        }
-        writer.statistics.frames += 1;
-        writer.statistics.bytes_written += writer.buffer.len() as u64;
-        self.written.store(segment.end, Ordering::Release);
-        if writer.buffer.capacity() > 2 * BUFFER_BYTES_MAX {
-            writer.buffer = Vec::new();
-        }
-        Ok(())
-    }
-
-    /// Syncs the full segment and starts the next one behind it.
-    fn roll(&self, writer: &mut Writer, base: u64) -> Result<(), EngineError> {
-        self.sync(writer)?;
-        let id = writer.segments.back().map_or(1, |s| s.id + 1);
-        let header = SegmentHeader { id, base, previous_end: base, low: writer.low };
-        let spare = writer.spares.pop();
-        writer.statistics.segments_reused += u64::from(spare.is_some());
-        match segment::create(&*self.fs, &header, &[], spare) {
-            Ok(file) => {
-                writer.file = file;
-                writer.segments.push_back(Segment { id, base, end: base + SECTOR_BYTES });
-                Ok(())
-            }
-            Err(e) => Err(self.close(e.to_string())),
-        }
-    }
-
-    fn sync(&self, writer: &mut Writer) -> Result<(), EngineError> {
-        if !writer.unsynced {
-            return Ok(());
-        }
-        if let Err(e) = writer.file.sync() {
-            let id = writer.segments.back().map_or(0, |s| s.id);
-            return Err(self.close(format!("syncing {} failed: {e}", segment::path(id))));
-        }
-        writer.unsynced = false;
-        writer.statistics.syncs += 1;
-        self.durable.store(self.written().0, Ordering::Release);
-        Ok(())
-    }
-
-    fn close(&self, reason: String) -> EngineError {
-        let mut appender: MutexGuard<'_, Appender> = self.appender.lock();
-        tracing::error!(%reason, "the commit log is closed, no more writes are taken");
-        appender.closed.get_or_insert_with(|| reason.into());
-        appender.refusal()
-    }
 }
 
-impl Appender {
-    fn end(&self) -> u64 {
-        self.start + self.buffer.len() as u64
-    }
-
-    fn check(&self) -> Result<(), EngineError> {
-        if self.closed.is_some() { Err(self.refusal()) } else { Ok(()) }
-    }
-
-    fn refusal(&self) -> EngineError {
-        EngineError::LogClosed(self.closed.as_ref().map_or_else(String::new, |reason| reason.to_string()))
-    }
+/// Appends the records that no mark covers as one frame of the new segment; returns its checksum.
+fn append_tail(blocks: &mut AlignedBuffer, found: &mut Recovered, header: &SegmentHeader, chain: u64) -> u64 {
+    let start = blocks.len();
+    let tail = std::mem::take(&mut found.tail);
+    blocks.resize(start + FRAME_HEADER_BYTES);
+    blocks.extend_from_slice(&tail);
+    blocks.resize(blocks.len().next_multiple_of(header.block_bytes as usize));
+    let position = header.base + header.block_bytes;
+    let header = FrameHeader {
+        segment: header.id,
+        position,
+        previous: chain,
+        synced: position,
+        low: found.low,
+        records: found.tail_records,
+    };
+    frame::seal(&mut blocks[start..], tail.len(), &header)
 }

@@ -1,21 +1,25 @@
-//! Segment files: names, headers, creation.
+//! Segment files: names, headers, creation, writes.
 //!
-//! A segment has its name only once its header is synced: it is made under a temporary name, so a named
+//! A segment has its name only once its header is synced: it is made under another name, so a named
 //! segment with a bad header is damage and never a torn creation.
 
-use super::frame::SECTOR_BYTES;
 use crate::checksum::{checksum, u32_at, u64_at};
 use crate::error::{EngineError, OpenError};
-use crate::fs::{File, Fs, OpenMode};
+use crate::fs::{AlignedBuffer, File, Fs, OpenMode};
+use std::io;
 use std::sync::Arc;
 
 /// Folder of the log.
 pub(crate) const DIR: &str = "commitlog";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAGIC: u32 = u32::from_le_bytes(*b"DLOG");
-const HEADER_BYTES: usize = 48;
+/// The part of a segment's first block that is not padding.
+pub(crate) const HEADER_BYTES: usize = 56;
+/// Smallest and largest alignment of frames.
+pub(crate) const BLOCK_BYTES_MIN: u64 = 512;
+pub(crate) const BLOCK_BYTES_MAX: u64 = 64 << 10;
 
-/// First sector of a segment.
+/// First block of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SegmentHeader {
     pub(crate) id: u64,
@@ -26,42 +30,60 @@ pub(crate) struct SegmentHeader {
     pub(crate) previous_end: u64,
     /// As in frames.
     pub(crate) low: u64,
+    /// Frames start at multiples of this, a power of two.
+    pub(crate) block_bytes: u64,
 }
 
 impl SegmentHeader {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![0; SECTOR_BYTES as usize];
-        out[8..12].copy_from_slice(&MAGIC.to_le_bytes());
-        out[12..16].copy_from_slice(&VERSION.to_le_bytes());
-        out[16..24].copy_from_slice(&self.id.to_le_bytes());
-        out[24..32].copy_from_slice(&self.base.to_le_bytes());
-        out[32..40].copy_from_slice(&self.previous_end.to_le_bytes());
-        out[40..48].copy_from_slice(&self.low.to_le_bytes());
-        let sum = checksum(0, &out[8..HEADER_BYTES]);
-        out[..8].copy_from_slice(&sum.to_le_bytes());
-        out
+    /// Appends the block. Returns the checksum, with which the chain of frames begins.
+    pub(crate) fn encode(&self, out: &mut AlignedBuffer) -> u64 {
+        let start = out.len();
+        out.resize(start + self.block_bytes as usize);
+        let bytes = &mut out[start..];
+        bytes[8..12].copy_from_slice(&MAGIC.to_le_bytes());
+        bytes[12..16].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.id.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.base.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.previous_end.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.low.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.block_bytes.to_le_bytes());
+        let sum = checksum(0, &bytes[8..HEADER_BYTES]);
+        bytes[..8].copy_from_slice(&sum.to_le_bytes());
+        sum
     }
 
-    /// Checks and reads the header of the segment of that id.
-    pub(crate) fn decode(file: &[u8], id: u64) -> Result<SegmentHeader, OpenError> {
+    /// Checks and reads the header of the segment of that id. Also returns its checksum.
+    pub(crate) fn decode(file: &[u8], id: u64) -> Result<(SegmentHeader, u64), OpenError> {
         let path = path(id);
-        let damaged = |what: &str| OpenError::Engine(EngineError::damaged(&path, 0, what));
+        let damaged = |what: &str| OpenError::from(EngineError::damaged(&path, 0, what));
         let word = |at| u64_at(file, at).ok_or_else(|| damaged("log segment header"));
-        if u32_at(file, 8) != Some(MAGIC)
-            || word(0)? != checksum(0, file.get(8..HEADER_BYTES).unwrap_or_default())
-        {
+        if u32_at(file, 8) != Some(MAGIC) {
             return Err(damaged("log segment header"));
         }
         let version = u32_at(file, 12).unwrap_or_default();
-        if version > VERSION {
+        if version != VERSION {
             return Err(OpenError::Version { file: path, version, known: VERSION });
         }
-        let header =
-            SegmentHeader { id: word(16)?, base: word(24)?, previous_end: word(32)?, low: word(40)? };
+        let sum = word(0)?;
+        if sum != checksum(0, file.get(8..HEADER_BYTES).unwrap_or_default()) {
+            return Err(damaged("log segment header"));
+        }
+        let header = SegmentHeader {
+            id: word(16)?,
+            base: word(24)?,
+            previous_end: word(32)?,
+            low: word(40)?,
+            block_bytes: word(48)?,
+        };
         if header.id != id {
             return Err(damaged("the header of another log segment"));
         }
-        Ok(header)
+        if !header.block_bytes.is_power_of_two()
+            || !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&header.block_bytes)
+        {
+            return Err(damaged("block size of a log segment"));
+        }
+        Ok((header, sum))
     }
 }
 
@@ -70,9 +92,14 @@ pub(crate) fn path(id: u64) -> String {
     format!("{DIR}/{id:016x}.log")
 }
 
-/// Path of a spare made of a segment.
+/// Path of a spare.
 pub(crate) fn spare_path(id: u64) -> String {
     format!("{DIR}/{id:016x}.spare")
+}
+
+/// Path of a segment or spare that is being made.
+pub(crate) fn temporary_path(id: u64) -> String {
+    format!("{DIR}/{id:016x}.tmp")
 }
 
 /// A file name in the log's folder.
@@ -98,31 +125,97 @@ pub(crate) fn parse_name(name: &str) -> Option<LogFile> {
     }
 }
 
-/// Creates a segment that already holds `frames`, from a spare if one is given. All of it, the name too,
-/// is durable when this returns.
+/// An open segment. Writes that need no sync go through the system's cache, synced ones past it if that is
+/// possible: blocks of the two never overlap.
+pub(crate) struct SegmentFile {
+    plain: Arc<dyn File>,
+    direct: Option<Arc<dyn File>>,
+    /// Up to here the file was written once: syncing what is written there needs no new place on the disk.
+    pub(crate) length: u64,
+    /// Plain writes that were not synced.
+    pub(crate) unsynced: bool,
+}
+
+impl SegmentFile {
+    /// Opens a file whose blocks have this size.
+    pub(crate) fn open(fs: &dyn Fs, path: &str, mode: OpenMode, block_bytes: u64) -> io::Result<SegmentFile> {
+        let plain = fs.open(path, mode)?;
+        let direct = fs.open(path, OpenMode::Direct)?;
+        let fits = (1..=block_bytes).contains(&(direct.block_bytes() as u64));
+        let length = plain.length()?;
+        Ok(SegmentFile { plain, direct: fits.then_some(direct), length, unsynced: false })
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// Writes whole blocks to the system's cache.
+    pub(crate) fn write(&mut self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        self.unsynced = true;
+        self.plain.write_at(offset, blocks)?;
+        self.length = self.length.max(offset + blocks.len() as u64);
+        Ok(())
+    }
+
+    /// Writes whole blocks; everything in the file is durable when this returns.
+    pub(crate) fn write_synced(&mut self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        if !self.unsynced && self.bypass(|direct| direct.write_synced_at(offset, blocks))? {
+            self.length = self.length.max(offset + blocks.len() as u64);
+            return Ok(());
+        }
+        self.write(offset, blocks)?;
+        self.sync()
+    }
+
+    /// Writes whole blocks, past the cache if possible; durable after [`SegmentFile::sync`].
+    pub(crate) fn fill(&mut self, offset: u64, blocks: &[u8]) -> io::Result<()> {
+        self.unsynced = true;
+        if !self.bypass(|direct| direct.write_at(offset, blocks))? {
+            self.plain.write_at(offset, blocks)?;
+        }
+        self.length = self.length.max(offset + blocks.len() as u64);
+        Ok(())
+    }
+
+    /// False if the write cannot be a direct one: some file systems refuse them only when they come.
+    fn bypass(&mut self, write: impl FnOnce(&dyn File) -> io::Result<()>) -> io::Result<bool> {
+        let Some(direct) = &self.direct else { return Ok(false) };
+        match write(&**direct) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                self.direct = None;
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
+    }
+
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.plain.sync()?;
+        self.unsynced = false;
+        Ok(())
+    }
+}
+
+/// Creates a segment that begins with `blocks` (its header, and frames perhaps), from a spare if one is given.
+/// All of it, the name too, is durable when this returns.
 pub(crate) fn create(
     fs: &dyn Fs,
     header: &SegmentHeader,
-    frames: &[u8],
+    blocks: &[u8],
     spare: Option<u64>,
-) -> Result<Arc<dyn File>, EngineError> {
+) -> Result<SegmentFile, EngineError> {
     let path = path(header.id);
-    let temporary = format!("{DIR}/{:016x}.tmp", header.id);
     let attempt = || {
-        let file = match spare {
-            Some(spare) => {
-                fs.rename(&spare_path(spare), &temporary)?;
-                fs.open(&temporary, OpenMode::Write)?
-            }
-            None => fs.open(&temporary, OpenMode::Truncate)?,
+        let (made, mode) = match spare {
+            Some(spare) => (spare_path(spare), OpenMode::Write),
+            None => (temporary_path(header.id), OpenMode::Truncate),
         };
-        let mut bytes = header.encode();
-        bytes.extend_from_slice(frames);
-        file.write_at(0, &bytes)?;
-        file.sync()?;
-        fs.rename(&temporary, &path)?;
+        let mut file = SegmentFile::open(fs, &made, mode, header.block_bytes)?;
+        file.write_synced(0, blocks)?;
+        fs.rename(&made, &path)?;
         fs.sync_dir(DIR)?;
         Ok(file)
     };
-    attempt().map_err(|e: std::io::Error| EngineError::io(format!("create log segment {path}"), &e))
+    attempt().map_err(|e: io::Error| EngineError::io(format!("create log segment {path}"), &e))
 }
