@@ -3,12 +3,12 @@
 //! Both are replaced in one durable step. A file that no manifest names is left over from an unfinished
 //! flush or compaction, or a finished one's input: it is removed when the engine opens.
 
+use crate::LogPosition;
+use crate::compaction::LEVEL_MAX;
 use crate::document;
 use crate::error::{EngineError, OpenError};
 use crate::fs::{Fs, read_file, replace_file};
 use crate::options::{Strategy, TableOptions};
-use crate::LogPosition;
-use crate::compaction::LEVEL_MAX;
 use dunlin_types::TableId;
 use dunlin_types::codec::{DecodeError, Reader, put_bytes, put_varint};
 use dunlin_types::schema::Compression;

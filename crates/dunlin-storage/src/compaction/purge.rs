@@ -72,7 +72,8 @@ mod tests {
     fn times_are_of_their_ranges() {
         let ranges = [(range(10, 19), Micros(100)), (range(30, u64::MAX), Micros(300))];
         let rule = PurgeRule::new(Micros(1_000), ranges).expect("apart");
-        for (token, expected) in [(9, None), (10, Some(100)), (19, Some(100)), (20, None), (u64::MAX, Some(300))]
+        for (token, expected) in
+            [(9, None), (10, Some(100)), (19, Some(100)), (20, None), (u64::MAX, Some(300))]
         {
             assert_eq!(rule.before(Token(token)), expected.map(Micros), "{token}");
         }

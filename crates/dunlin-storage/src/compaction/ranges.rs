@@ -69,7 +69,10 @@ mod tests {
         let all = ranges(&[(0, 4), (10, 19), (30, 40)]);
         assert_eq!(within(&all, Token(4), Token(12)), ranges(&[(4, 4), (10, 12)]));
         assert_eq!(within(&all, Token(20), Token(29)), []);
-        assert_eq!(split(Token(0), Token(u64::MAX), 2), ranges(&[(0, u64::MAX / 2), (u64::MAX / 2 + 1, u64::MAX)]));
+        assert_eq!(
+            split(Token(0), Token(u64::MAX), 2),
+            ranges(&[(0, u64::MAX / 2), (u64::MAX / 2 + 1, u64::MAX)])
+        );
         assert_eq!(split(Token(5), Token(6), 9), ranges(&[(5, 5), (6, 6)]));
         assert_eq!(split(Token(5), Token(5), 0), ranges(&[(5, 5)]));
         for parts in 1..20 {

@@ -6,8 +6,8 @@ use super::table::Table;
 use crate::LogPosition;
 use crate::compaction::purge::PurgeRule;
 use crate::compaction::{Candidate, choose};
-use crate::options::Strategy;
 use crate::error::EngineError;
+use crate::options::Strategy;
 use dunlin_types::TableId;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -195,8 +195,8 @@ impl Engine {
         for table in self.tables.load().values() {
             let state = table.state();
             let sound = state.sstables.iter().filter(|s| !s.is_damaged());
-            let candidates: Vec<Candidate> =
-                sound.map(|s| Candidate {
+            let candidates: Vec<Candidate> = sound
+                .map(|s| Candidate {
                     sequence: s.sequence(),
                     level: 0,
                     bytes: s.file_bytes(),
@@ -206,7 +206,8 @@ impl Engine {
                     purgeable: 0,
                     damaged: false,
                     busy: false,
-                }).collect();
+                })
+                .collect();
             if let Some(choice) = choose(&candidates, Strategy::Tiered, &self.options.compaction) {
                 jobs.compaction = Some(Job::compaction(&self.job_context(), table.clone(), choice.inputs)?);
                 break;

@@ -63,6 +63,7 @@ impl Levels {
 
     /// Those whose token range meets another.
     pub(crate) fn meeting(&self, range: TokenRange) -> impl Iterator<Item = (u8, &Arc<SsTable>)> {
-        self.iter().filter(move |(_, s)| s.statistics().first <= range.last && range.first <= s.statistics().last)
+        self.iter()
+            .filter(move |(_, s)| s.statistics().first <= range.last && range.first <= s.statistics().last)
     }
 }

@@ -1,8 +1,8 @@
 //! The power goes at every operation of scripted workloads, and again while the engine recovers.
 
 use crate::support::{Driver, tiny};
-use dunlin_storage::EngineError;
 use dunlin_storage::fs::memory::Fault;
+use dunlin_storage::{EngineError, Lane};
 
 /// Writes, commits, flushes and compactions until the disk stops. Errors after that are expected.
 pub fn workload(driver: &mut Driver) -> Result<(), EngineError> {

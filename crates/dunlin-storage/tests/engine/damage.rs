@@ -4,7 +4,7 @@
 use crate::crash::workload;
 use crate::support::{Driver, Rows, TABLES, key, latest, tiny, try_all};
 use dunlin_storage::fs::{Fs, MemFs};
-use dunlin_storage::{Engine, EngineError, OpenError};
+use dunlin_storage::{Engine, EngineError, Lane, OpenError};
 use dunlin_types::{Micros, Value};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn directory() -> (MemFs, Rows) {
         driver.write().expect("write");
         driver.engine().commit().expect("commit");
     }
-    driver.maintain()
+    driver.maintain();
     let rows = driver.now();
     driver.stop(Some(3));
     (driver.fs, rows)
@@ -146,8 +146,11 @@ fn marks_protect_the_last_commit() {
         driver.engine().merge(TABLES[0], token, &key, &latest(value), true).expect("write");
         driver.engine().commit().expect("commit");
         if marked {
-            driver.maintain()
-            assert!(!driver.engine().maintenance(Lane::Any).expect("maintenance").worked, "one mark is enough");
+            driver.maintain();
+            assert!(
+                !driver.engine().maintenance(Lane::Any).expect("maintenance").worked,
+                "one mark is enough"
+            );
         }
         let log = "commitlog/0000000000000001.log";
         let length = driver.fs.files().iter().find(|(path, _)| path == log).expect("a segment").1;

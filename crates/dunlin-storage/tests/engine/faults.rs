@@ -3,7 +3,7 @@
 use crate::crash::workload;
 use crate::support::{Driver, TABLES, all, key, latest, tiny, try_all, value};
 use dunlin_storage::fs::memory::{Fault, OperationKind};
-use dunlin_storage::{Engine, EngineError};
+use dunlin_storage::{Engine, EngineError, Lane};
 use dunlin_types::{Micros, Value};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -128,7 +128,9 @@ fn a_full_disk_stops_flushes_not_reads() {
     let used: u64 = driver.fs.files().iter().map(|(_, bytes)| bytes).sum();
     driver.fs.set_capacity(Some(used + 700));
     assert!(matches!(driver.engine().flush(None), Err(EngineError::DiskFull(_))));
-    assert!(driver.engine().maintenance(Lane::Any).is_err() || driver.engine().maintenance(Lane::Any).is_err());
+    assert!(
+        driver.engine().maintenance(Lane::Any).is_err() || driver.engine().maintenance(Lane::Any).is_err()
+    );
     driver.check_reads();
     driver.fs.set_capacity(None);
     driver.engine().flush(None).expect("there is room again");
@@ -158,7 +160,7 @@ fn too_much_unflushed_is_refused() {
         driver.keys = 1_000;
     }
     assert!(refused);
-    driver.maintain()
+    driver.maintain();
     driver.write().expect("there is room again");
     let (token, key) = key(1);
     let record = latest(value(&mut driver.chance, 1));

@@ -5,7 +5,7 @@
 
 use crate::support::{key, latest};
 use dunlin_storage::fs::{Fs, MemFs, OpenMode, OsFs, create_dirs, parent, read_file};
-use dunlin_storage::{Engine, EngineOptions, TableOptions};
+use dunlin_storage::{Engine, EngineOptions, Strategy, TableOptions};
 use dunlin_types::record::SiblingSet;
 use dunlin_types::schema::Compression;
 use dunlin_types::{Actor, Context, Generation, HostId, Micros, Record, TableId, TokenRange, Value};
@@ -44,7 +44,11 @@ fn expires_at(us: Option<u64>) -> Option<Micros> {
 fn write() -> MemFs {
     let fs = MemFs::new();
     let engine = Engine::open(Arc::new(fs.clone()), options()).expect("open");
-    let table = TableOptions { dir: "tables/ks/golden".to_owned(), compression: Compression::None, compaction: Strategy::Leveled };
+    let table = TableOptions {
+        dir: "tables/ks/golden".to_owned(),
+        compression: Compression::None,
+        compaction: Strategy::Leveled,
+    };
     engine.create_table(TABLE, table).expect("create");
     for (n, record) in (0..).zip(records()) {
         let (token, key) = key(n);

@@ -1,6 +1,7 @@
 //! Random histories of everything at once, against the model.
 
 use crate::support::{Driver, tiny};
+use dunlin_storage::Lane;
 
 fn run(seed: u64) {
     let mut driver = Driver::new(seed, tiny());

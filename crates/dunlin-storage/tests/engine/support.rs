@@ -1,7 +1,9 @@
 //! A model of the engine, and a driver that keeps both in step.
 
 use dunlin_storage::fs::MemFs;
-use dunlin_storage::{Engine, EngineError, EngineOptions, LogPosition, OpenError, TableOptions};
+use dunlin_storage::{
+    Engine, EngineError, EngineOptions, Lane, LogPosition, OpenError, Strategy, TableOptions,
+};
 use dunlin_types::record::{Latest, SiblingSet};
 use dunlin_types::schema::Compression;
 use dunlin_types::{
@@ -162,6 +164,11 @@ impl Driver {
             // Nothing was applied, nor will be after a restart.
             Err(e) => Err(e),
         }
+    }
+
+    /// Does all that is due.
+    pub fn maintain(&self) {
+        while self.engine().maintenance(Lane::Any).expect("maintenance").worked {}
     }
 
     /// Moves writes up to a position to the certain ones.

@@ -2,7 +2,7 @@
 
 use crate::support::{Driver, TABLES, all, key, latest, table_options, tiny, value};
 use dunlin_storage::fs::OsFs;
-use dunlin_storage::{Engine, EngineError, EngineOptions, OpenError, UpdateError};
+use dunlin_storage::{Engine, EngineError, EngineOptions, Lane, OpenError, UpdateError};
 use dunlin_types::record::{Latest, SiblingSet};
 use dunlin_types::{Actor, Context, Generation, HostId, Micros, Record, TableId, Value};
 use std::sync::Arc;
@@ -85,7 +85,7 @@ fn the_log_is_released_and_reused() {
         driver.write().expect("write");
         if n % 5 == 0 {
             driver.engine().commit().expect("commit");
-            driver.maintain()
+            driver.maintain();
         }
     }
     let stats = driver.engine().stats();
