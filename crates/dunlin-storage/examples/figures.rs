@@ -44,7 +44,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = args.next().unwrap_or_else(|| "figures-data".to_owned());
     let fs = Arc::new(OsFs::new(&dir)?);
     let engine = Arc::new(Engine::open(fs.clone(), EngineOptions::default())?);
-    let options = TableOptions { dir: "tables/bench/kv".to_owned(), compression: Compression::Lz4 };
+    let options = TableOptions {
+        dir: "tables/bench/kv".to_owned(),
+        compression: Compression::Lz4,
+        compaction: dunlin_storage::Strategy::Leveled,
+    };
     engine.create_table(TABLE, options)?;
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -52,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (engine, stop) = (engine.clone(), stop.clone());
         move || {
             while !stop.load(Ordering::Relaxed) {
-                if !engine.maintenance().expect("maintenance") {
+                if !engine.maintenance(dunlin_storage::Lane::Any).expect("maintenance").worked {
                     std::thread::sleep(std::time::Duration::from_millis(5));
                 }
             }
@@ -109,7 +113,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     println!("{:#?}", engine.stats().tables);
     engine.flush(None)?;
-    while engine.maintenance()? {}
+    while engine.maintenance(dunlin_storage::Lane::Any)?.worked {}
     let start = Instant::now();
     engine.compact(None)?;
     report("full compaction", entries, start);

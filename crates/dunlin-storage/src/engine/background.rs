@@ -1,14 +1,14 @@
 //! Flush, compaction and log housekeeping, as bounded steps that the owner of the engine asks for.
 
 use super::Engine;
-use super::job::{Job, JobContext, Work};
+use super::job::{Job, JobContext, Part, Work};
+use super::jobs::Jobs;
 use super::table::Table;
 use crate::LogPosition;
 use crate::compaction::purge::PurgeRule;
-use crate::compaction::{Candidate, choose};
 use crate::error::EngineError;
-use crate::options::Strategy;
 use dunlin_types::TableId;
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -28,116 +28,223 @@ pub enum Lane {
 pub struct Step {
     /// There may be more to do at once; if not, come again when something was written.
     pub worked: bool,
-    /// About how many bytes were written, for the owner to hold a rate by waiting.
+    /// About how many bytes were read and written, for the owner to hold a rate by waiting.
     pub bytes: u64,
 }
 
-/// Jobs under way: one of each kind, so that a long compaction never holds up a flush.
-#[derive(Default)]
-pub(crate) struct Jobs {
-    pub(crate) flush: Option<Job>,
-    pub(crate) compaction: Option<Job>,
+impl Step {
+    pub(crate) const IDLE: Step = Step { worked: false, bytes: 0 };
+    const WORKED: Step = Step { worked: true, bytes: 0 };
 }
 
 impl Engine {
+    /// Does one bounded step of what is due in a lane. Any number of threads may call it at once: they work side
+    /// by side on what does not overlap. After an error (a full disk, say) call again later.
+    pub fn maintenance(&self, lane: Lane) -> Result<Step, EngineError> {
+        if lane != Lane::Compaction && self.log.failure().is_none() {
+            let step = self.flush_step()?;
+            if step.worked {
+                return Ok(step);
+            }
+            if self.release_log()? || self.log.prepare_spare(self.options.step_bytes)? {
+                return Ok(Step::WORKED);
+            }
+        }
+        if lane != Lane::Flush {
+            let step = self.compaction_step()?;
+            if step.worked {
+                return Ok(step);
+            }
+        }
+        if lane != Lane::Compaction && self.log.failure().is_none() {
+            self.log.mark()?;
+        }
+        Ok(Step::IDLE)
+    }
+
     /// Writes the memtable of a table, or of all, to SSTables.
     pub fn flush(&self, table: Option<TableId>) -> Result<(), EngineError> {
         for table in self.selected(table)? {
             table.freeze(&self.log);
             let goal = table.state().frozen.last().map(|f| f.end);
             // Memtables are flushed oldest first; later ones that others freeze meanwhile are not waited for.
-            while goal.is_some_and(|goal| table.state().frozen.first().is_some_and(|f| f.end <= goal)) {
-                let mut jobs = self.jobs.lock();
-                if !self.tables.load().contains_key(&table.id) {
-                    return Err(EngineError::UnknownTable(table.id));
+            let due = || goal.is_some_and(|goal| table.state().frozen.first().is_some_and(|f| f.end <= goal));
+            let mut jobs = self.jobs.lock();
+            while due() {
+                self.check(&table)?;
+                if !jobs.any(|job| job.is_flush() && job.table.id == table.id) {
+                    self.start_flush(&mut jobs, &table);
                 }
-                if jobs.flush.is_none() {
-                    self.start_flush(&mut jobs, &table)?;
-                }
-                self.step_flush(&mut jobs)?;
+                jobs = self.work_on(jobs, |job| job.is_flush() && job.table.id == table.id)?;
             }
         }
         Ok(())
     }
 
-    /// Merges all SSTables of a table, or of all, into one each. Memtables are not flushed before.
-    pub fn compact(&self, table: Option<TableId>) -> Result<(), EngineError> {
-        for table in self.selected(table)? {
-            let mut jobs = self.jobs.lock();
-            while jobs.compaction.is_some() {
-                self.step_compaction(&mut jobs)?;
-            }
-            let inputs: Vec<u64> = table.state().sstables.iter().map(|s| s.sequence()).collect();
-            if inputs.len() < 2 || !self.tables.load().contains_key(&table.id) {
-                continue;
-            }
-            jobs.compaction = Some(Job::compaction(&self.job_context(), table, inputs)?);
-            while jobs.compaction.is_some() {
-                self.step_compaction(&mut jobs)?;
-            }
-        }
-        Ok(())
+    /// Ends long calls (flushes, compactions, verification) that run now, after their current step. Background
+    /// work just ends when nobody asks for another step.
+    pub fn interrupt(&self) {
+        self.interrupted.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_all();
     }
 
     /// Sets what may be forgotten of a table; replaces an earlier rule. Without one nothing is.
-    pub fn set_purge(&self, table: TableId, _rule: PurgeRule) -> Result<(), EngineError> {
-        self.table(table).map(drop)
+    pub fn set_purge(&self, table: TableId, rule: PurgeRule) -> Result<(), EngineError> {
+        self.table(table)?.set_purge(rule);
+        Ok(())
     }
 
-    /// Does one bounded step of what is due in a lane. Any number of threads may call it at once: they work side
-    /// by side on what does not overlap. After an error (a full disk, say) call again later.
-    pub fn maintenance(&self, lane: Lane) -> Result<Step, EngineError> {
-        let worked = self.work(lane)?;
-        Ok(Step { worked, bytes: if worked { self.options.step_bytes } else { 0 } })
-    }
-
-    fn work(&self, lane: Lane) -> Result<bool, EngineError> {
-        let mut jobs = self.jobs.lock();
-        if lane != Lane::Compaction && self.log.failure().is_none() {
-            if jobs.flush.is_none() {
-                self.freeze_due();
-                let tables = self.tables.load_full();
-                let oldest =
-                    tables.values().filter(|t| !t.state().frozen.is_empty()).min_by_key(|t| t.unflushed());
-                if let Some(table) = oldest {
-                    self.start_flush(&mut jobs, table)?;
-                }
-            }
-            if jobs.flush.is_some() {
-                self.step_flush(&mut jobs)?;
-                return Ok(true);
-            }
-            if self.release_log()? || self.log.prepare_spare(self.options.step_bytes)? {
-                return Ok(true);
-            }
-        }
-        if lane != Lane::Flush && jobs.compaction.is_none() {
-            self.start_compaction(&mut jobs)?;
-        }
-        if lane != Lane::Flush && jobs.compaction.is_some() {
-            self.step_compaction(&mut jobs)?;
-            return Ok(true);
-        }
-        if lane != Lane::Compaction && self.log.failure().is_none() {
-            self.log.mark()?;
-        }
-        Ok(false)
-    }
-
-    fn selected(&self, table: Option<TableId>) -> Result<Vec<Arc<Table>>, EngineError> {
+    pub(super) fn selected(&self, table: Option<TableId>) -> Result<Vec<Arc<Table>>, EngineError> {
         match table {
             Some(id) => Ok(vec![self.table(id)?]),
             None => Ok(self.tables.load().values().cloned().collect()),
         }
     }
 
-    fn job_context(&self) -> JobContext<'_> {
+    /// The error for a table that is gone.
+    pub(super) fn check(&self, table: &Arc<Table>) -> Result<(), EngineError> {
+        let present = self.tables.load().get(&table.id).is_some_and(|t| Arc::ptr_eq(t, table));
+        if present { Ok(()) } else { Err(EngineError::UnknownTable(table.id)) }
+    }
+
+    pub(super) fn job_context(&self) -> JobContext<'_> {
         JobContext {
             fs: &*self.fs,
             log: &self.log,
             shared: &self.shared,
             block_bytes: self.options.block_bytes,
             step_bytes: self.options.step_bytes,
+            // Parts are cut to the size; a little more is better than a sliver behind it.
+            file_bytes: self.options.compaction.file_bytes.saturating_mul(5) / 4,
+        }
+    }
+
+    /// For long calls: one step of a job, by this thread or another. Fails if it was interrupted meanwhile.
+    pub(super) fn work_on<'a>(
+        &'a self,
+        mut jobs: MutexGuard<'a, Jobs>,
+        wanted: impl Fn(&Job) -> bool,
+    ) -> Result<MutexGuard<'a, Jobs>, EngineError> {
+        let before = self.interrupted.load(Ordering::Relaxed);
+        match jobs.take(wanted) {
+            Some(part) => {
+                drop(jobs);
+                self.step_part(part)?;
+                jobs = self.jobs.lock();
+            }
+            None => self.changed.wait(&mut jobs),
+        }
+        if self.interrupted.load(Ordering::Relaxed) != before {
+            return Err(EngineError::Interrupted);
+        }
+        Ok(jobs)
+    }
+
+    /// One step of a part that was taken from the jobs.
+    pub(super) fn step_part(&self, mut part: Part) -> Result<Step, EngineError> {
+        match part.step(&self.job_context()) {
+            Ok((bytes, false)) => {
+                let mut jobs = self.jobs.lock();
+                if part.job.cancelled.load(Ordering::Relaxed) {
+                    drop(jobs);
+                    self.end_part(part, Err(EngineError::Interrupted))?;
+                } else {
+                    jobs.put_back(part);
+                    self.changed.notify_all();
+                }
+                Ok(Step { worked: true, bytes })
+            }
+            Ok((bytes, true)) => {
+                self.end_part(part, Ok(()))?;
+                Ok(Step { worked: true, bytes })
+            }
+            Err(EngineError::Interrupted) => {
+                self.end_part(part, Err(EngineError::Interrupted))?;
+                Ok(Step::WORKED)
+            }
+            Err(error) => {
+                self.end_part(part, Err(error.clone()))?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that a part has ended, and ends the job if it was the last one, or if it failed.
+    pub(super) fn end_part(&self, part: Part, result: Result<(), EngineError>) -> Result<(), EngineError> {
+        let job = part.job.clone();
+        let failed = result.is_err();
+        if job.end_part(part, result) {
+            return self.conclude(&job);
+        }
+        if failed {
+            let rest = self.jobs.lock().cancel(|j| j.id == job.id);
+            self.end_cancelled(rest)?;
+        }
+        Ok(())
+    }
+
+    /// Ends parts that [`Jobs::cancel`] gave.
+    pub(super) fn end_cancelled(&self, parts: Vec<Part>) -> Result<(), EngineError> {
+        parts.into_iter().try_for_each(|part| self.end_part(part, Err(EngineError::Interrupted)))
+    }
+
+    /// Ends a job none of whose parts is left.
+    pub(super) fn conclude(&self, job: &Arc<Job>) -> Result<(), EngineError> {
+        let result = job.conclude(&self.job_context());
+        if let Ok(bytes) = &result {
+            let counters = &self.counters;
+            let (jobs, written) = match &job.work {
+                Work::Flush(frozen) => {
+                    self.memtable_bytes.fetch_sub(frozen.memtable.bytes(), Ordering::Relaxed);
+                    (&counters.flushes, &counters.bytes_flushed)
+                }
+                Work::Merge(_) => (&counters.compactions, &counters.bytes_compacted),
+            };
+            jobs.fetch_add(1, Ordering::Relaxed);
+            written.fetch_add(*bytes, Ordering::Relaxed);
+            job.table.count_written(job.is_flush(), *bytes);
+        }
+        self.jobs.lock().remove(job);
+        self.changed.notify_all();
+        if self.check(&job.table).is_err() {
+            // It was dropped under the job, whose files were still there then.
+            if let Err(error) = self.remove_files_of(&job.table) {
+                tracing::warn!(table = %job.table.id, %error, "files of a dropped table were not removed");
+            }
+            return Ok(());
+        }
+        match result {
+            Ok(_) | Err(EngineError::Interrupted) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush_step(&self) -> Result<Step, EngineError> {
+        self.freeze_due();
+        let part = {
+            let mut jobs = self.jobs.lock();
+            match jobs.take(Job::is_flush) {
+                Some(part) => Some(part),
+                None => {
+                    let tables = self.tables.load_full();
+                    let idle = |t: &&Arc<Table>| {
+                        !t.state().frozen.is_empty() && !jobs.any(|j| j.is_flush() && j.table.id == t.id)
+                    };
+                    if let Some(table) = tables.values().filter(idle).min_by_key(|t| t.unflushed()) {
+                        self.start_flush(&mut jobs, table);
+                    }
+                    jobs.take(Job::is_flush)
+                }
+            }
+        };
+        part.map_or(Ok(Step::IDLE), |part| self.step_part(part))
+    }
+
+    /// Called while no flush of the table is under way: its memtables are flushed oldest first.
+    fn start_flush(&self, jobs: &mut Jobs, table: &Arc<Table>) {
+        if let Some(frozen) = table.state().frozen.first() {
+            let id = jobs.next_id();
+            jobs.add(Job::flush(id, table.clone(), frozen.clone()));
         }
     }
 
@@ -159,77 +266,10 @@ impl Engine {
         if self.log.statistics().bytes > self.options.log_bytes_max
             && let Some(oldest) =
                 tables.values().filter(|t| t.unflushed().is_some()).min_by_key(|t| t.unflushed())
+            && oldest.state().frozen.is_empty()
         {
             oldest.freeze(&self.log);
         }
-    }
-
-    fn start_flush(&self, jobs: &mut Jobs, table: &Arc<Table>) -> Result<(), EngineError> {
-        if let Some(frozen) = table.state().frozen.first() {
-            jobs.flush = Some(Job::flush(&self.job_context(), table.clone(), frozen.clone())?);
-        }
-        Ok(())
-    }
-
-    fn step_flush(&self, jobs: &mut Jobs) -> Result<(), EngineError> {
-        let Some(mut job) = jobs.flush.take() else { return Ok(()) };
-        match job.step(&self.job_context()) {
-            Ok(None) => jobs.flush = Some(job),
-            Ok(Some(finished)) => {
-                if let Work::Flush(frozen) = &job.work {
-                    self.memtable_bytes.fetch_sub(frozen.memtable.bytes(), Ordering::Relaxed);
-                }
-                self.counters.flushes.fetch_add(1, Ordering::Relaxed);
-                self.counters.bytes_flushed.fetch_add(finished.bytes, Ordering::Relaxed);
-            }
-            Err(e) => {
-                job.abandon(&*self.fs);
-                return Err(e);
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts the first merge that any table wants.
-    fn start_compaction(&self, jobs: &mut Jobs) -> Result<(), EngineError> {
-        for table in self.tables.load().values() {
-            let state = table.state();
-            let sound = state.sstables.iter().filter(|s| !s.is_damaged());
-            let candidates: Vec<Candidate> = sound
-                .map(|s| Candidate {
-                    sequence: s.sequence(),
-                    level: 0,
-                    bytes: s.file_bytes(),
-                    first: s.statistics().first,
-                    last: s.statistics().last,
-                    entries: s.statistics().entries,
-                    purgeable: 0,
-                    damaged: false,
-                    busy: false,
-                })
-                .collect();
-            if let Some(choice) = choose(&candidates, Strategy::Tiered, &self.options.compaction) {
-                jobs.compaction = Some(Job::compaction(&self.job_context(), table.clone(), choice.inputs)?);
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn step_compaction(&self, jobs: &mut Jobs) -> Result<(), EngineError> {
-        let Some(mut job) = jobs.compaction.take() else { return Ok(()) };
-        match job.step(&self.job_context()) {
-            Ok(None) => jobs.compaction = Some(job),
-            Ok(Some(finished)) => {
-                self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-                self.counters.bytes_compacted.fetch_add(finished.bytes, Ordering::Relaxed);
-            }
-            Err(e) => {
-                job.abandon(&*self.fs);
-                return Err(e);
-            }
-        }
-        Ok(())
     }
 
     /// Gives up log segments that no memtable needs any more; false if there are none.

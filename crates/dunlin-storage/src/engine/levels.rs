@@ -63,7 +63,11 @@ impl Levels {
 
     /// Those whose token range meets another.
     pub(crate) fn meeting(&self, range: TokenRange) -> impl Iterator<Item = (u8, &Arc<SsTable>)> {
-        self.iter()
-            .filter(move |(_, s)| s.statistics().first <= range.last && range.first <= s.statistics().last)
+        self.iter().filter(move |(_, s)| Levels::meets(s, range))
+    }
+
+    /// Whether an SSTable's tokens meet a range.
+    pub(crate) fn meets(sstable: &SsTable, range: TokenRange) -> bool {
+        sstable.statistics().first <= range.last && range.first <= sstable.statistics().last
     }
 }

@@ -1,6 +1,7 @@
 //! The engine: tables over one commit log.
 
 mod background;
+mod compact;
 mod job;
 mod jobs;
 mod levels;
@@ -26,11 +27,11 @@ use crate::manifest::{self, Catalog};
 use crate::options::{EngineOptions, TableOptions};
 use crate::sstable::{BlockCache, ReadCounters, SstShared};
 use arc_swap::ArcSwap;
-use background::Jobs;
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::view::RecordView;
 use dunlin_types::{Record, TableId};
-use parking_lot::Mutex;
+use jobs::Jobs;
+use parking_lot::{Condvar, Mutex};
 use stats::Counters;
 use std::collections::BTreeMap;
 use std::io;
@@ -58,6 +59,10 @@ pub struct Engine {
     /// Tables as in the catalog file; held while tables come and go. Locked after `jobs`.
     catalog: Mutex<Catalog>,
     jobs: Mutex<Jobs>,
+    /// A job has ended, or a part of one waits for a thread.
+    changed: Condvar,
+    /// Counts calls of [`Engine::interrupt`].
+    interrupted: AtomicU64,
     shared: Arc<SstShared>,
     /// Of all memtables.
     memtable_bytes: AtomicU64,
@@ -97,6 +102,8 @@ impl Engine {
             tables: ArcSwap::from_pointee(tables),
             catalog: Mutex::new(catalog),
             jobs: Mutex::default(),
+            changed: Condvar::new(),
+            interrupted: AtomicU64::new(0),
             shared,
             memtable_bytes: AtomicU64::new(memtable_bytes),
             counters: Counters::default(),
@@ -131,7 +138,7 @@ impl Engine {
             }
         };
         self.replace_catalog(&mut catalog, changed)?;
-        table.set_compression(options.compression);
+        table.set_options(&options);
         self.change_tables(|tables| {
             tables.insert(id, table);
         });
@@ -149,14 +156,11 @@ impl Engine {
         self.change_tables(|tables| {
             tables.remove(&id);
         });
-        let jobs = &mut *jobs;
-        for slot in [&mut jobs.flush, &mut jobs.compaction] {
-            if let Some(job) = slot.take_if(|job| job.table.id == id) {
-                job.abandon(&*self.fs);
-            }
-        }
+        let unwanted = jobs.cancel(|job| job.table.id == id);
         let held = table.retire();
         self.memtable_bytes.fetch_sub(held, Ordering::Relaxed);
+        drop((catalog, jobs));
+        self.end_cancelled(unwanted)?;
         if let Err(error) = self.remove_files_of(&table) {
             tracing::warn!(table = %id, %error, "files of a dropped table were not removed; the next start will");
         }
@@ -220,7 +224,9 @@ impl Engine {
         self.tables.store(Arc::new(tables));
     }
 
+    /// Of a dropped table. Jobs that still run have theirs removed when they end.
     fn remove_files_of(&self, table: &Table) -> io::Result<()> {
+        let _unchanging = table.lock_sstables();
         for entry in self.fs.list(&table.dir)? {
             if manifest::table_of(&entry.name) == Some(table.id) {
                 self.fs.remove(&format!("{}/{}", table.dir, entry.name))?;
@@ -249,7 +255,7 @@ impl Engine {
                         && self.tables.load().get(&id).is_some_and(|table| {
                             let state = table.state();
                             path == manifest::manifest_path(&dir, id)
-                                || state.sstables.iter().any(|s| s.path() == path)
+                                || state.sstables.iter().any(|(_, s)| s.path() == path)
                         });
                     if !counts {
                         self.fs.remove(&path)?;
@@ -299,13 +305,19 @@ fn open_log(
             Err(_) if !checked => return Ok(()),
             Err(e) => return Err(EngineError::damaged(segment::DIR, logged.position, e.what)),
         }
-        let position = LogPosition(logged.position);
+        let position = LogPosition(logged.position - 1);
         let grown = table.write(|memtable| {
             memtable.merge(logged.token, logged.key, logged.record, position, LogPosition::default())
         })?;
         held.fetch_add(grown, Ordering::Relaxed);
         Ok(())
     };
-    let log = Log::open(fs.clone(), log_options, expected, &*options.parallel, &take)?;
+    // What was flushed may have been forgotten since, by a purge or a range delete: it must not come back.
+    let needed = |table, position| tables.get(&table).is_none_or(|t| position > t.flushed().0);
+    let log = Log::open(fs.clone(), log_options, expected, &*options.parallel, &needed, &take)?;
+    if let Some(table) = tables.values().find(|t| t.flushed() > log.end()) {
+        let path = manifest::manifest_path(&table.dir, table.id);
+        return Err(EngineError::damaged(path, 0, "the log ends before what was flushed").into());
+    }
     Ok((log, held.into_inner()))
 }

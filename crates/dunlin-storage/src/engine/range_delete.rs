@@ -1,13 +1,15 @@
 //! Removing token ranges.
 
 use super::Engine;
+use super::job::Job;
+use super::levels::Levels;
 use crate::compaction::ranges::complement;
 use crate::error::EngineError;
 use dunlin_types::{TableId, TokenRange};
 
 impl Engine {
     /// Removes every entry of a token range that was written before the call, tombstones too. Durable when this
-    /// returns; a crash before leaves all or nothing of it. For ranges that the node does not own any more.
+    /// returns; a crash before leaves all of it or nothing. For ranges that the node does not own any more.
     pub fn delete_range(&self, table: TableId, range: TokenRange) -> Result<(), EngineError> {
         self.delete_ranges(table, &[range])
     }
@@ -17,8 +19,24 @@ impl Engine {
         self.delete_ranges(table, &complement(keep))
     }
 
-    fn delete_ranges(&self, table: TableId, _ranges: &[TokenRange]) -> Result<(), EngineError> {
-        self.table(table)?;
-        Err(EngineError::Refused("removal of token ranges is not built yet".into()))
+    /// SSTables that lie in the ranges are dropped, those that straddle are rewritten without them; all in one
+    /// change of the manifest, so that no older version of a key comes to light in between.
+    fn delete_ranges(&self, table: TableId, ranges: &[TokenRange]) -> Result<(), EngineError> {
+        let kept = complement(ranges);
+        // Once flushed, the log does not bring it back.
+        self.flush(Some(table))?;
+        let table = self.table(table)?;
+        self.run_alone(&table, |jobs, table| {
+            let state = table.state();
+            let met = state.sstables.iter().filter(|(_, s)| ranges.iter().any(|r| Levels::meets(s, *r)));
+            let inputs: Vec<_> = met.map(|(level, s)| (level, s.clone())).collect();
+            if inputs.is_empty() {
+                return Ok(None);
+            }
+            let id = jobs.next_id();
+            let (job, parts) = Job::range_delete(id, table.clone(), inputs, &kept);
+            self.check_space(job.bytes_total)?;
+            Ok(Some((job, parts)))
+        })
     }
 }

@@ -137,7 +137,8 @@ fn cursors(state: &State, from: &Place, last: Token, expected: usize) -> Vec<Box
     for memtable in memtables.filter(|m| !m.is_empty()) {
         cursors.push(Box::new(MemtableCursor::new(memtable.clone(), from.clone(), last, expected)));
     }
-    for sstable in &state.sstables {
+    let range = TokenRange { first: from.token, last };
+    for (_, sstable) in state.sstables.meeting(range) {
         cursors.push(Box::new(SstCursor::new(sstable.clone(), from.clone(), last, true)));
     }
     cursors
@@ -196,7 +197,7 @@ pub(crate) fn gather(
         });
         added.transpose()?;
     }
-    for sstable in state.sstables.iter().rev() {
+    for sstable in state.sstables.covering(token) {
         if !sstable.may_hold(token) || found.outranks(sstable.statistics().written_max) {
             continue;
         }

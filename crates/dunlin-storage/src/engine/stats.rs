@@ -1,6 +1,8 @@
 //! What the engine counts.
 
 use super::Engine;
+use super::jobs::RunningJob;
+use super::table::Table;
 use crate::LogPosition;
 use crate::log::LogStatistics;
 use dunlin_types::TableId;
@@ -13,6 +15,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_flushed: AtomicU64,
     pub(crate) compactions: AtomicU64,
     pub(crate) bytes_compacted: AtomicU64,
+    pub(crate) compactions_put_off: AtomicU64,
 }
 
 /// A snapshot of the engine's counters; those of events count from its start.
@@ -34,6 +37,10 @@ pub struct EngineStats {
     pub compactions: u64,
     /// Bytes of SSTables that compactions wrote.
     pub bytes_compacted: u64,
+    /// Compactions that had to wait for free space.
+    pub compactions_put_off: u64,
+    /// Flushes and merges under way.
+    pub running: Vec<RunningJob>,
     /// Bytes in the block cache.
     pub cache_bytes: u64,
     /// Blocks found in the cache.
@@ -65,6 +72,15 @@ pub struct TableStats {
     pub flushes_pending: u64,
     /// SSTables.
     pub sstables: u64,
+    /// Those of level 0, which may overlap. Writes are refused when they are too many.
+    pub sstables_level0: u64,
+    /// Bytes of SSTables that wait to be merged, about.
+    pub bytes_pending: u64,
+    /// Bytes of SSTables that flushes wrote since the start.
+    pub bytes_flushed: u64,
+    /// Bytes of SSTables that merges wrote since the start: with those of flushes, over those of flushes, the
+    /// table's write amplification without the log.
+    pub bytes_compacted: u64,
     /// SSTables with a block that failed its check.
     pub sstables_damaged: u64,
     /// Their length.
@@ -82,6 +98,7 @@ impl Engine {
     pub fn stats(&self) -> EngineStats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let reads = &self.shared.counters;
+        let jobs = self.jobs.lock();
         EngineStats {
             log: self.log.statistics(),
             durable: self.log.durable(),
@@ -91,6 +108,8 @@ impl Engine {
             bytes_flushed: count(&self.counters.bytes_flushed),
             compactions: count(&self.counters.compactions),
             bytes_compacted: count(&self.counters.bytes_compacted),
+            compactions_put_off: count(&self.counters.compactions_put_off),
+            running: jobs.report(),
             cache_bytes: self.shared.cache.bytes(),
             cache_hits: self.shared.cache.hits(),
             cache_misses: self.shared.cache.misses(),
@@ -98,24 +117,34 @@ impl Engine {
             unfiltered: count(&reads.passed),
             damaged_blocks: count(&reads.damaged),
             failure: self.log.failure(),
-            tables: self.tables.load().values().map(|t| table_stats(t)).collect(),
+            tables: self
+                .tables
+                .load()
+                .values()
+                .map(|t| table_stats(t, self.pending_bytes(t, &jobs)))
+                .collect(),
         }
     }
 }
 
-fn table_stats(table: &super::table::Table) -> TableStats {
+fn table_stats(table: &Table, bytes_pending: u64) -> TableStats {
     let state = table.state();
     let memtables = || state.frozen.iter().map(|f| &f.memtable).chain([&state.active]);
+    let sstables = || state.sstables.iter().map(|(_, s)| s);
     TableStats {
         table: table.id,
         memtable_bytes: memtables().map(|m| m.bytes()).sum(),
         memtable_entries: memtables().map(|m| m.entries()).sum(),
         flushes_pending: state.frozen.len() as u64,
         sstables: state.sstables.len() as u64,
-        sstables_damaged: state.sstables.iter().filter(|s| s.is_damaged()).count() as u64,
-        sstable_bytes: state.sstables.iter().map(|s| s.file_bytes()).sum(),
-        sstable_entries: state.sstables.iter().map(|s| s.statistics().entries).sum(),
-        tombstones: state.sstables.iter().map(|s| s.statistics().tombstones).sum(),
-        pinned_bytes: state.sstables.iter().map(|s| s.pinned_bytes()).sum(),
+        sstables_level0: state.sstables.level0().len() as u64,
+        bytes_pending,
+        bytes_flushed: table.bytes_flushed.load(Ordering::Relaxed),
+        bytes_compacted: table.bytes_compacted.load(Ordering::Relaxed),
+        sstables_damaged: sstables().filter(|s| s.is_damaged()).count() as u64,
+        sstable_bytes: sstables().map(|s| s.file_bytes()).sum(),
+        sstable_entries: sstables().map(|s| s.statistics().entries).sum(),
+        tombstones: sstables().map(|s| s.statistics().tombstones).sum(),
+        pinned_bytes: sstables().map(|s| s.pinned_bytes()).sum(),
     }
 }

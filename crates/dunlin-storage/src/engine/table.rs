@@ -1,17 +1,20 @@
 //! One table: its memtables and SSTables, and how the set of them changes.
 
+use super::levels::Levels;
 use crate::LogPosition;
+use crate::compaction::purge::PurgeRule;
 use crate::error::{EngineError, OpenError};
 use crate::fs::Fs;
 use crate::log::Log;
 use crate::manifest::{self, Manifest};
 use crate::memtable::Memtable;
-use crate::options::TableOptions;
+use crate::options::{Strategy, TableOptions};
 use crate::sstable::{SsTable, SstShared};
 use arc_swap::ArcSwap;
 use dunlin_types::schema::Compression;
-use dunlin_types::{TableId, Token};
+use dunlin_types::{Micros, TableId, Token, TokenRange};
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,8 +36,19 @@ pub(crate) struct State {
     pub(crate) active: Arc<Memtable>,
     /// Oldest first.
     pub(crate) frozen: Vec<Frozen>,
-    /// By sequence, ascending.
-    pub(crate) sstables: Vec<Arc<SsTable>>,
+    pub(crate) sstables: Levels,
+}
+
+/// How the SSTables of a table change.
+pub(crate) struct Change<'a> {
+    /// With their levels. One that is an input too is only moved.
+    pub(crate) outputs: Vec<(u8, Arc<SsTable>)>,
+    /// Taken out, and removed.
+    pub(crate) inputs: &'a [Arc<SsTable>],
+    /// The memtable that the outputs hold: the oldest one.
+    pub(crate) flushed: Option<&'a Frozen>,
+    /// The rule by which entries were left out.
+    pub(crate) purged: Option<&'a PurgeRule>,
 }
 
 /// What the gate's lock guards, besides the order of appends and freezes.
@@ -45,7 +59,14 @@ struct Gate {
 pub(crate) struct Table {
     pub(crate) id: TableId,
     pub(crate) dir: String,
-    compression: Mutex<Compression>,
+    options: Mutex<TableOptions>,
+    purge: Mutex<Option<Arc<PurgeRule>>>,
+    /// Held while the set of SSTables changes or is copied: the position up to which all was flushed.
+    flushed: Mutex<LogPosition>,
+    /// Of SSTables that a merge under a purge rule has written: the latest time of that rule in their range.
+    purged: Mutex<BTreeMap<u64, Micros>>,
+    pub(crate) bytes_flushed: AtomicU64,
+    pub(crate) bytes_compacted: AtomicU64,
     /// Held shared from the append to the log until the write is in the memtable, and alone to freeze it:
     /// so positions before a freeze are in the frozen memtable and those after it are not.
     gate: RwLock<Gate>,
@@ -64,31 +85,36 @@ impl Table {
     ) -> Result<Table, OpenError> {
         let manifest = manifest::read_manifest(fs, &options.dir, id)?;
         let mut sstables = Vec::with_capacity(manifest.sstables.len());
-        for &(sequence, _) in &manifest.sstables {
+        for &(sequence, level) in &manifest.sstables {
             let path = manifest::sstable_path(&options.dir, id, sequence);
-            sstables.push(Arc::new(SsTable::open(fs, &path, id, sequence, shared)?));
+            sstables.push((level, Arc::new(SsTable::open(fs, &path, id, sequence, shared)?)));
         }
-        Ok(Table::new(id, options, manifest.next_sequence, sstables))
+        Ok(Table::new(id, options, &manifest, Levels::new(sstables)))
     }
 
     /// Makes a new table; its manifest is durable when this returns.
     pub(crate) fn create(fs: &dyn Fs, id: TableId, options: &TableOptions) -> Result<Table, EngineError> {
         crate::fs::create_dirs(fs, &options.dir)
             .map_err(|e| EngineError::io(format!("create {}", options.dir), &e))?;
-        let next_sequence = 1;
-        manifest::write_manifest(fs, &options.dir, id, &Manifest { next_sequence, ..Manifest::default() })?;
-        Ok(Table::new(id, options, next_sequence, Vec::new()))
+        let manifest = Manifest { next_sequence: 1, ..Manifest::default() };
+        manifest::write_manifest(fs, &options.dir, id, &manifest)?;
+        Ok(Table::new(id, options, &manifest, Levels::default()))
     }
 
-    fn new(id: TableId, options: &TableOptions, next_sequence: u64, sstables: Vec<Arc<SsTable>>) -> Table {
+    fn new(id: TableId, options: &TableOptions, manifest: &Manifest, sstables: Levels) -> Table {
         let state = State { active: Arc::new(Memtable::new()), frozen: Vec::new(), sstables };
         Table {
             id,
             dir: options.dir.clone(),
-            compression: Mutex::new(options.compression),
+            options: Mutex::new(options.clone()),
+            purge: Mutex::default(),
+            flushed: Mutex::new(manifest.flushed),
+            purged: Mutex::default(),
+            bytes_flushed: AtomicU64::new(0),
+            bytes_compacted: AtomicU64::new(0),
             gate: RwLock::new(Gate { dropped: false }),
             state: ArcSwap::from_pointee(state),
-            next_sequence: AtomicU64::new(next_sequence),
+            next_sequence: AtomicU64::new(manifest.next_sequence),
             stripes: std::array::from_fn(|_| Mutex::new(())),
         }
     }
@@ -125,11 +151,46 @@ impl Table {
     }
 
     pub(crate) fn compression(&self) -> Compression {
-        *self.compression.lock()
+        self.options.lock().compression
     }
 
-    pub(crate) fn set_compression(&self, compression: Compression) {
-        *self.compression.lock() = compression;
+    pub(crate) fn strategy(&self) -> Strategy {
+        self.options.lock().compaction
+    }
+
+    /// Takes new options; the folder stays.
+    pub(crate) fn set_options(&self, options: &TableOptions) {
+        let mut present = self.options.lock();
+        *present = TableOptions { dir: present.dir.clone(), ..options.clone() };
+    }
+
+    pub(crate) fn purge(&self) -> Option<Arc<PurgeRule>> {
+        self.purge.lock().clone()
+    }
+
+    pub(crate) fn set_purge(&self, rule: PurgeRule) {
+        *self.purge.lock() = Some(Arc::new(rule));
+    }
+
+    /// Under which time an SSTable was last purged.
+    pub(crate) fn purged(&self, sequence: u64) -> Option<Micros> {
+        self.purged.lock().get(&sequence).copied()
+    }
+
+    /// Keeps the set of SSTables as it is, and their files, until the guard is dropped.
+    pub(crate) fn lock_sstables(&self) -> MutexGuard<'_, LogPosition> {
+        self.flushed.lock()
+    }
+
+    /// Counts bytes that a flush, or a merge, has written.
+    pub(crate) fn count_written(&self, flush: bool, bytes: u64) {
+        let counter = if flush { &self.bytes_flushed } else { &self.bytes_compacted };
+        counter.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Everything of the table that the log holds up to here is in SSTables.
+    pub(crate) fn flushed(&self) -> LogPosition {
+        *self.flushed.lock()
     }
 
     pub(crate) fn take_sequence(&self) -> u64 {
@@ -163,30 +224,54 @@ impl Table {
         self.unflushed()
     }
 
-    /// Puts `output` in the place of a frozen memtable and of SSTables: in the manifest, durably, then for
-    /// readers. One caller at a time. After an error the manifest may name either; nothing changed for readers.
-    pub(crate) fn publish(
-        &self,
-        fs: &dyn Fs,
-        output: Arc<SsTable>,
-        flushed: Option<&Arc<Memtable>>,
-        inputs: &[u64],
-    ) -> Result<(), EngineError> {
-        let mut sstables = self.state.load().sstables.clone();
-        sstables.retain(|s| !inputs.contains(&s.sequence()));
-        sstables.push(output);
-        sstables.sort_by_key(|s| s.sequence());
+    /// Changes the set of SSTables: in the manifest, durably, then for readers; then removes the inputs. After an
+    /// error the manifest may name either set; nothing changed for readers.
+    pub(crate) fn publish(&self, fs: &dyn Fs, change: Change<'_>) -> Result<(), EngineError> {
+        let mut flushed = self.flushed.lock();
+        let Change { outputs, inputs, .. } = change;
+        let taken = |sequence| inputs.iter().any(|s| s.sequence() == sequence);
+        let kept = outputs.iter().map(|(_, s)| s.sequence()).collect::<Vec<_>>();
+        let present = self.state.load();
+        let rest = present.sstables.iter().filter(|(_, s)| !taken(s.sequence()));
+        let mut sstables: Vec<_> = rest.map(|(level, s)| (level, s.clone())).chain(outputs).collect();
+        sstables.sort_by_key(|(_, s)| s.sequence());
         let manifest = Manifest {
             next_sequence: self.next_sequence.load(Ordering::Relaxed),
-            sstables: sstables.iter().map(|s| (s.sequence(), 0)).collect(),
-            ..Manifest::default()
+            flushed: change.flushed.map_or(*flushed, |f| f.end.max(*flushed)),
+            sstables: sstables.iter().map(|(level, s)| (s.sequence(), *level)).collect(),
         };
+        if self.gate.read().dropped {
+            return Err(EngineError::UnknownTable(self.id));
+        }
         manifest::write_manifest(fs, &self.dir, self.id, &manifest)?;
-        let _gate = self.gate.write();
-        let mut state = State::clone(&self.state.load());
-        state.sstables = sstables;
-        state.frozen.retain(|f| flushed.is_none_or(|flushed| !Arc::ptr_eq(&f.memtable, flushed)));
-        self.state.store(Arc::new(state));
+        *flushed = manifest.flushed;
+        self.note_purged(&sstables, &kept, change.purged);
+        {
+            let _gate = self.gate.write();
+            let mut state = State::clone(&self.state.load());
+            state.sstables = Levels::new(sstables);
+            let keep =
+                |f: &Frozen| change.flushed.is_none_or(|done| !Arc::ptr_eq(&f.memtable, &done.memtable));
+            state.frozen.retain(keep);
+            self.state.store(Arc::new(state));
+        }
+        // Still under the lock: a snapshot must find what the manifest names.
+        for input in inputs.iter().filter(|s| !kept.contains(&s.sequence())) {
+            if let Err(error) = fs.remove(input.path()) {
+                tracing::warn!(path = input.path(), %error, "a compacted SSTable was not removed; the next start will");
+            }
+        }
         Ok(())
+    }
+
+    fn note_purged(&self, sstables: &[(u8, Arc<SsTable>)], outputs: &[u64], rule: Option<&PurgeRule>) {
+        let mut purged = self.purged.lock();
+        purged.retain(|sequence, _| sstables.iter().any(|(_, s)| s.sequence() == *sequence));
+        for (_, sstable) in sstables.iter().filter(|(_, s)| outputs.contains(&s.sequence())) {
+            let range = TokenRange { first: sstable.statistics().first, last: sstable.statistics().last };
+            if let Some(at) = rule.and_then(|rule| rule.latest(range)) {
+                purged.insert(sstable.sequence(), at);
+            }
+        }
     }
 }

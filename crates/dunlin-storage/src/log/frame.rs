@@ -102,7 +102,7 @@ impl Frame {
 /// One record of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LogRecordRef<'a> {
-    /// Of the frame it stands in.
+    /// Behind it: what the append returned.
     pub(crate) position: u64,
     pub(crate) table: TableId,
     pub(crate) token: Token,
@@ -127,13 +127,15 @@ pub(crate) struct Records<'a> {
     payload: &'a [u8],
     at: usize,
     left: u32,
+    /// Of the payload's first byte.
     position: u64,
 }
 
 impl<'a> Records<'a> {
     pub(crate) fn new(file: &'a [u8], frame: &Frame) -> Records<'a> {
         let payload = file.get(frame.payload.clone()).unwrap_or_default();
-        Records { payload, at: 0, left: frame.header.records, position: frame.header.position }
+        let position = frame.header.position + FRAME_HEADER_BYTES as u64;
+        Records { payload, at: 0, left: frame.header.records, position }
     }
 
     fn error(&self, what: &'static str) -> DecodeError {
@@ -171,7 +173,7 @@ impl<'a> Records<'a> {
         let token = Token(self.word("token")?);
         let key = self.bytes("key")?;
         let record = self.bytes("record")?;
-        Ok(LogRecordRef { position: self.position, table, token, key, record })
+        Ok(LogRecordRef { position: self.position + self.at as u64, table, token, key, record })
     }
 }
 

@@ -85,18 +85,19 @@ pub(crate) struct Appended {
 impl Log {
     /// Recovers the log, handing every record to `take` (of one key, in order; of others, from the threads of
     /// `parallel`), and opens a new segment. Everything that was recovered is durable when this returns.
-    /// `expected`: an empty log is an error.
+    /// `expected`: an empty log is an error. `needed` tells which records `take` has to see: see [`Replay`].
     pub(crate) fn open(
         fs: Arc<dyn Fs>,
         options: LogOptions,
         expected: bool,
         parallel: &dyn Parallel,
+        needed: &(dyn Fn(TableId, u64) -> bool + Sync),
         take: &(dyn Fn(&LogRecordRef<'_>) -> Result<(), EngineError> + Sync),
     ) -> Result<Log, OpenError> {
         let block_bytes = options.block_bytes.next_power_of_two().clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
         let segment_bytes = options.segment_bytes.clamp(2 * block_bytes, SEGMENT_BYTES_MAX);
         let options = LogOptions { block_bytes, segment_bytes, ..options };
-        let mut found = recovery::recover(&Replay { fs: &*fs, options: &options, parallel, take })?;
+        let mut found = recovery::recover(&Replay { fs: &*fs, options: &options, parallel, needed, take })?;
         if expected && found.segments.is_empty() {
             return Err(EngineError::damaged(segment::DIR, 0, "the log is missing").into());
         }

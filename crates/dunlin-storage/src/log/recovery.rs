@@ -9,12 +9,12 @@
 //! all of them and applies the records of its own range of tokens, so that records of one key stay in order.
 
 use super::LogOptions;
-use super::frame::{FRAME_HEADER_BYTES, Frame, LogRecordRef, Records};
+use super::frame::{FRAME_HEADER_BYTES, Frame, LogRecordRef, Records, put_record};
 use super::segment::{self, HEADER_BYTES, LogFile, SegmentHeader};
 use crate::error::{EngineError, OpenError};
 use crate::fs::{Fs, OpenMode};
 use crate::parallel::Parallel;
-use dunlin_types::Token;
+use dunlin_types::{TableId, Token};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -55,6 +55,9 @@ pub(crate) struct Replay<'a> {
     pub(crate) fs: &'a dyn Fs,
     pub(crate) options: &'a LogOptions,
     pub(crate) parallel: &'a dyn Parallel,
+    /// Whether a table needs the record that ends at a position: if not, an SSTable holds it, or it was
+    /// forgotten for good and must not come back.
+    pub(crate) needed: &'a (dyn Fn(TableId, u64) -> bool + Sync),
     pub(crate) take: &'a (dyn Fn(&LogRecordRef<'_>) -> Result<(), EngineError> + Sync),
 }
 
@@ -243,8 +246,13 @@ impl Replay<'_> {
         for frame in frames {
             found.records += u64::from(frame.header.records);
             if valid_end.is_none() && frame.header.position >= found.synced {
-                found.tail.extend_from_slice(&file[frame.payload.clone()]);
-                found.tail_records += frame.header.records;
+                // At its new place a record that is not needed would look as if it were.
+                for record in Records::new(file, frame).map_while(Result::ok) {
+                    if (self.needed)(record.table, record.position) {
+                        put_record(&mut found.tail, record.table, record.token, record.key, record.record);
+                        found.tail_records += 1;
+                    }
+                }
             }
         }
         let length = file.len() as u64;
@@ -285,7 +293,8 @@ impl Replay<'_> {
     ) -> Result<(), EngineError> {
         for record in Records::new(scan.file, frame) {
             match record {
-                Ok(record) if worker_of(record.token, workers) == worker => (self.take)(&record)?,
+                Ok(record) if worker_of(record.token, workers) != worker => {}
+                Ok(record) if (self.needed)(record.table, record.position) => (self.take)(&record)?,
                 Ok(_) => {}
                 Err(_) if !self.options.checked => break,
                 Err(e) => {

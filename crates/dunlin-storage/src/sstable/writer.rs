@@ -73,6 +73,11 @@ impl SstWriter {
         self.sequence
     }
 
+    /// Length of the blocks so far, as stored.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
     pub(crate) fn entries(&self) -> u64 {
         self.statistics.entries
     }
