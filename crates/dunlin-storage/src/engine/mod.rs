@@ -86,6 +86,8 @@ impl Engine {
             opened: AtomicU64::new(0),
         });
         let catalog = manifest::read_catalog(&*fs)?;
+        // As a table's manifest: records of tables that it does not name are given up.
+        fs.sync_dir("").map_err(|e| EngineError::io("sync the data directory", &e))?;
         let mut tables = Tables::new();
         for (&id, table) in catalog.iter().flatten() {
             tables.insert(id, Arc::new(Table::open(&*fs, id, table, &shared)?));

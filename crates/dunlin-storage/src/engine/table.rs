@@ -84,6 +84,10 @@ impl Table {
         shared: &Arc<SstShared>,
     ) -> Result<Table, OpenError> {
         let manifest = manifest::read_manifest(fs, &options.dir, id)?;
+        // Recovery gives up records of the log for what this manifest says. It may be seen and not be durable yet:
+        // the process may have ended between the two.
+        let dir = &options.dir;
+        fs.sync_dir(dir).map_err(|e| EngineError::io(format!("sync {dir}"), &e))?;
         let mut sstables = Vec::with_capacity(manifest.sstables.len());
         for &(sequence, level) in &manifest.sstables {
             let path = manifest::sstable_path(&options.dir, id, sequence);

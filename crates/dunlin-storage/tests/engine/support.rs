@@ -2,10 +2,12 @@
 
 use dunlin_storage::fs::MemFs;
 use dunlin_storage::{
-    Engine, EngineError, EngineOptions, Lane, LogPosition, OpenError, Strategy, TableOptions,
+    CompactionOptions, Engine, EngineError, EngineOptions, Lane, LogPosition, OpenError, PurgeRule, Strategy,
+    TableOptions,
 };
 use dunlin_types::record::{Latest, SiblingSet};
 use dunlin_types::schema::Compression;
+use dunlin_types::view::RecordView;
 use dunlin_types::{
     Actor, Context, Generation, HostId, Key, Micros, Record, TableId, Token, TokenRange, Value,
 };
@@ -47,6 +49,13 @@ pub fn tiny() -> EngineOptions {
         block_bytes: 256,
         block_cache_bytes: 16 << 10,
         step_bytes: 2 << 10,
+        compaction: CompactionOptions {
+            level_base_bytes: 12 << 10,
+            file_bytes: 4 << 10,
+            small_bytes: 2 << 10,
+            margin_bytes: 0,
+            ..CompactionOptions::small()
+        },
         ..EngineOptions::small()
     }
 }
@@ -63,7 +72,8 @@ pub fn value(chance: &mut Chance, counter: u64) -> Value {
         1 => Some(vec![b'x'; 300 + chance.below(300) as usize].into()),
         _ => Some(format!("value-{counter}-{}", "y".repeat(chance.below(40) as usize)).into_bytes().into()),
     };
-    Value { written: Micros(counter), expires: None, data }
+    let expires = (chance.below(6) == 0).then(|| Micros(counter + chance.below(60)));
+    Value { written: Micros(counter), expires, data }
 }
 
 pub fn latest(value: Value) -> Record {
@@ -86,7 +96,10 @@ pub struct Driver {
     pub engine: Option<Engine>,
     pub chance: Chance,
     pub keys: u64,
-    counter: u64,
+    pub strategy: Strategy,
+    pub counter: u64,
+    /// Deletions of before may be forgotten.
+    pub forgotten: u64,
     /// Rows that are certain to be there after any crash.
     pub certain: Rows,
     /// Writes since, in log order.
@@ -100,14 +113,27 @@ impl Driver {
 
     pub fn on(fs: MemFs, seed: u64, options: EngineOptions) -> Driver {
         let (certain, open) = (Rows::new(), Vec::new());
-        Driver { fs, options, engine: None, chance: Chance(seed), keys: 40, counter: 0, certain, open }
+        let strategy = if seed.is_multiple_of(3) { Strategy::Tiered } else { Strategy::Leveled };
+        let chance = Chance(seed);
+        Driver {
+            fs,
+            options,
+            engine: None,
+            chance,
+            keys: 40,
+            strategy,
+            counter: 0,
+            forgotten: 0,
+            certain,
+            open,
+        }
     }
 
     /// Opens the engine and creates the tables.
     pub fn start(&mut self) -> Result<(), OpenError> {
         let engine = Engine::open(Arc::new(self.fs.clone()), self.options.clone())?;
         for table in TABLES {
-            engine.create_table(table, table_options(table))?;
+            engine.create_table(table, TableOptions { compaction: self.strategy, ..table_options(table) })?;
         }
         self.engine = Some(engine);
         Ok(())
@@ -119,6 +145,7 @@ impl Driver {
 
     /// One random write.
     pub fn write(&mut self) -> Result<(), EngineError> {
+        self.forget();
         self.counter += 1;
         let (token, key) = key(self.chance.below(self.keys));
         let synced = self.chance.below(4) > 0;
@@ -205,17 +232,55 @@ impl Driver {
         }
     }
 
+    /// Lets the engine forget deletions of before so many writes.
+    pub fn set_purge(&mut self, writes: u64) {
+        self.forgotten = self.forgotten.max(self.counter.saturating_sub(writes));
+        for table in TABLES {
+            let ranges = [(TokenRange::ALL, Micros(self.forgotten))];
+            let rule = PurgeRule::new(Micros(self.counter), ranges).expect("one range");
+            self.engine().set_purge(table, rule).expect("there is the table");
+        }
+    }
+
+    fn may_be_forgotten(&self, record: &Record) -> bool {
+        let view = RecordView::parse(&record.to_bytes()).expect("canonical");
+        let dated = view.written_max > Micros(0) && view.written_max < Micros(self.forgotten);
+        dated && view.gone_at.is_some_and(|at| at < Micros(self.forgotten))
+    }
+
+    /// The rows without those that may be there or not.
+    fn lasting(&self, mut rows: Rows) -> Rows {
+        rows.retain(|_, record| !self.may_be_forgotten(record));
+        rows
+    }
+
+    /// Forgets what the engine has forgotten, as far as it may.
+    pub fn forget(&mut self) {
+        if self.forgotten > 0 {
+            self.settle_durable();
+            let engine = self.engine.as_ref().expect("the engine is open");
+            let gone = |(table, token, key): &(TableId, Token, Key)| {
+                !self.open.iter().any(|(_, place, _)| place == &(*table, *token, key.clone()))
+                    && engine.get(*table, *token, key).is_ok_and(|found| found.is_none())
+            };
+            let places: Vec<_> = self.certain.iter().filter(|(_, r)| self.may_be_forgotten(r)).collect();
+            let gone: Vec<_> = places.into_iter().map(|(p, _)| p.clone()).filter(gone).collect();
+            gone.iter().for_each(|place| drop(self.certain.remove(place)));
+        }
+    }
+
     /// After a restart: the rows must be the certain ones and a prefix of the open ones; that is how it is then.
     pub fn check_recovered(&mut self, what: &str) {
         let rows = all(self.engine());
+        let lasting = self.lasting(rows.clone());
         let mut expected = self.certain.clone();
-        let mut matched = rows == expected;
+        let mut matched = lasting == self.lasting(expected.clone());
         for (_, place, record) in &self.open {
             if matched {
                 break;
             }
             join(&mut expected, place, record);
-            matched = rows == expected;
+            matched = lasting == self.lasting(expected.clone());
         }
         if !matched {
             let missing: Vec<_> =
@@ -234,14 +299,16 @@ impl Driver {
 
     /// Gets and scans agree with the rows as they should be now.
     pub fn check_reads(&mut self) {
-        let rows = self.now();
-        assert_eq!(all(self.engine()), rows);
+        self.forget();
+        let rows = self.lasting(self.now());
+        assert_eq!(self.lasting(all(self.engine())), rows);
         let durable = self.engine().durable();
         for n in 0..self.keys + 3 {
             let (token, key) = key(n);
             for table in TABLES {
                 let found = self.engine().get(table, token, &key).expect("get");
-                assert_eq!(found.as_ref().map(|f| &f.record), rows.get(&(table, token, key.clone())));
+                let lasting = found.as_ref().map(|f| &f.record).filter(|r| !self.may_be_forgotten(r));
+                assert_eq!(lasting, rows.get(&(table, token, key.clone())));
                 if let Some(found) = found {
                     assert!(found.visible_at == LogPosition(0) || found.visible_at > durable);
                 }
