@@ -106,7 +106,11 @@ fn open(dir: &str, name: &str) -> Outcome<Engine> {
     let fs = Arc::new(OsFs::new(format!("{dir}/{name}"))?);
     let options = EngineOptions { parallel: Arc::new(Threads::available()), ..EngineOptions::default() };
     let engine = Engine::open(fs, options)?;
-    let options = TableOptions { dir: "tables/bench/kv".to_owned(), compression: Compression::Lz4 };
+    let options = TableOptions {
+        dir: "tables/bench/kv".to_owned(),
+        compression: Compression::Lz4,
+        compaction: dunlin_storage::Strategy::Leveled,
+    };
     engine.create_table(TABLE, options)?;
     Ok(engine)
 }
@@ -117,7 +121,7 @@ fn maintained(engine: &Engine, measured: impl FnOnce() -> Outcome<()>) -> Outcom
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| -> Outcome<()> {
             while !stop.load(Ordering::Relaxed) {
-                if !engine.maintenance()? {
+                if !engine.maintenance(dunlin_storage::Lane::Any)?.worked {
                     std::thread::sleep(Duration::from_millis(20));
                 }
             }
