@@ -29,6 +29,8 @@ pub use error::{EngineError, OpenError, UpdateError};
 pub use log::LogStatistics;
 pub use options::{CompactionOptions, EngineOptions, Strategy, TableOptions};
 pub use snapshot::{Snapshot, SnapshotTable};
+#[doc(hidden)]
+pub use sstable::probe;
 
 use dunlin_types::{Key, Record, Token};
 

@@ -25,7 +25,7 @@ use crate::log::frame::LogRecordRef;
 use crate::log::{Log, LogOptions, segment};
 use crate::manifest::{self, Catalog};
 use crate::options::{EngineOptions, TableOptions};
-use crate::sstable::{BlockCache, ReadCounters, SstShared};
+use crate::sstable::SstShared;
 use arc_swap::ArcSwap;
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::view::RecordView;
@@ -80,11 +80,7 @@ impl Engine {
             io::ErrorKind::WouldBlock => OpenError::Locked(format!("{LOCK} is held")),
             _ => EngineError::io(format!("lock {LOCK}"), &e).into(),
         })?;
-        let shared = Arc::new(SstShared {
-            cache: BlockCache::new(options.block_cache_bytes, options.block_bytes),
-            counters: ReadCounters::default(),
-            opened: AtomicU64::new(0),
-        });
+        let shared = Arc::new(SstShared::new(options.block_cache_bytes, options.block_bytes));
         let catalog = manifest::read_catalog(&*fs)?;
         // As a table's manifest: records of tables that it does not name are given up.
         fs.sync_dir("").map_err(|e| EngineError::io("sync the data directory", &e))?;

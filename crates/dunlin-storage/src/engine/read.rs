@@ -5,7 +5,7 @@ use super::table::State;
 use crate::entry::{Cursor, Merge, decode, join_into};
 use crate::error::EngineError;
 use crate::memtable::{MemtableCursor, Place};
-use crate::sstable::source::SstCursor;
+use crate::sstable::{FilterHash, SstCursor};
 use crate::{Found, FoundBytes, LogPosition, RangeDigest, Scanned};
 use bytes::Bytes;
 use dunlin_types::runtime::PlantedBug;
@@ -197,15 +197,12 @@ pub(crate) fn gather(
         });
         added.transpose()?;
     }
+    let hash = FilterHash::new(token);
     for sstable in state.sstables.covering(token) {
-        if !sstable.may_hold(token) || found.outranks(sstable.statistics().written_max) {
+        if !sstable.may_hold(token, hash) || found.outranks(sstable.statistics().written_max) {
             continue;
         }
-        match sstable.get(token, key)? {
-            Some(record) if found.first.is_none() => found.first = Some(record),
-            Some(record) => found.add(&record, sstable.path())?,
-            None => {}
-        }
+        sstable.get_with(token, key, |record| found.add(record, sstable.path()))?.transpose()?;
     }
     let position = found.position;
     Ok(found.joined.map(Bytes::from).or(found.first).map(|record| (record, position)))

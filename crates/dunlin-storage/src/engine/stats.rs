@@ -113,8 +113,8 @@ impl Engine {
             cache_bytes: self.shared.cache.bytes(),
             cache_hits: self.shared.cache.hits(),
             cache_misses: self.shared.cache.misses(),
-            filtered: count(&reads.filtered),
-            unfiltered: count(&reads.passed),
+            filtered: reads.filtered.get(),
+            unfiltered: reads.passed.get(),
             damaged_blocks: count(&reads.damaged),
             failure: self.log.failure(),
             tables: self

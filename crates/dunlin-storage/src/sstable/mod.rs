@@ -1,39 +1,51 @@
 //! SSTables: immutable files of entries in (token, key) order, read by block.
 //!
-//! Index, filter and statistics are read and checked when the file is opened and stay in memory; data
-//! blocks are checked at each read from the disk.
+//! Opening reads the footer alone, which has the statistics; index and filter are read when they are first
+//! asked for and stay in memory. Every part is checked when it is read from the disk. Damage does not keep
+//! the engine from starting: what cannot be answered for certain is an error that names file and offset.
 
 mod block;
-mod bloom;
 mod cache;
-mod envelope;
+mod counter;
+mod cursor;
+mod filter;
 mod footer;
 mod index;
-pub(crate) mod source;
+mod part;
+pub mod probe;
+mod search;
+mod statistics;
 pub(crate) mod writer;
 
 pub(crate) use cache::BlockCache;
-pub(crate) use footer::SstStatistics;
+pub(crate) use cursor::SstCursor;
+pub(crate) use filter::FilterHash;
+pub(crate) use statistics::SstStatistics;
 
 use crate::error::{EngineError, OpenError};
-use crate::fs::{File, Fs, OpenMode, read_exact_at};
+use crate::fs::{File, Fs, OpenMode};
 use block::Block;
-use bloom::Bloom;
 use bytes::Bytes;
-use dunlin_types::{TableId, Token};
-use footer::{FOOTER_BYTES, Footer, Part};
+use cache::CachedBlock;
+use counter::Counter;
+use dunlin_types::{TableId, Token, TokenRange};
+use filter::Filter;
+use footer::{FOOTER_BYTES, Footer, Place};
 use index::Index;
-use std::sync::Arc;
+use parking_lot::Mutex;
+use part::Part;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Counters of reads from SSTables, shared by all of an engine.
 #[derive(Default)]
 pub(crate) struct ReadCounters {
     /// Lookups that a filter ended.
-    pub(crate) filtered: AtomicU64,
+    pub(crate) filtered: Counter,
     /// Lookups that a filter let pass.
-    pub(crate) passed: AtomicU64,
-    /// Blocks that failed their check.
+    pub(crate) passed: Counter,
+    /// Places that failed their check.
     pub(crate) damaged: AtomicU64,
 }
 
@@ -45,22 +57,45 @@ pub(crate) struct SstShared {
     pub(crate) opened: AtomicU64,
 }
 
+impl SstShared {
+    pub(crate) fn new(cache_bytes: u64, block_bytes: usize) -> SstShared {
+        SstShared {
+            cache: BlockCache::new(cache_bytes, block_bytes),
+            counters: ReadCounters::default(),
+            opened: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What is read at first use.
+struct Parts {
+    /// `None`: it is damaged, and no key of the token range can be read.
+    index: Option<Index>,
+    /// `None`: it is damaged, and every key may be there.
+    filter: Option<Filter>,
+}
+
 pub(crate) struct SsTable {
     path: String,
     file: Arc<dyn File>,
     file_bytes: u64,
     sequence: u64,
-    salt: u64,
-    id: u64,
-    index: Index,
-    filter: Bloom,
+    /// `None`: it is damaged, and nothing can be read.
+    footer: Option<Footer>,
     statistics: SstStatistics,
+    id: u64,
+    parts: OnceLock<Parts>,
+    /// Held while `parts` are read.
+    loading: Mutex<()>,
     shared: Arc<SstShared>,
     damaged: AtomicBool,
+    /// What is damaged, by offset.
+    damages: Mutex<BTreeMap<u64, &'static str>>,
 }
 
 impl SsTable {
-    /// Opens a file that a manifest names.
+    /// Opens a file that a manifest names. A damaged footer is no error, but marks the SSTable as damaged; a
+    /// missing file is one, and so is one of another version.
     pub(crate) fn open(
         fs: &dyn Fs,
         path: &str,
@@ -78,38 +113,36 @@ impl SsTable {
         };
         let file_bytes = file.length().map_err(io)?;
         let footer_at = file_bytes.saturating_sub(FOOTER_BYTES as u64);
-        let footer_bytes = read_exact_at(&*file, footer_at, (file_bytes - footer_at) as usize).map_err(io)?;
-        let footer = Footer::decode(&footer_bytes, path, footer_at)?;
-        if footer.table != table || footer.sequence != sequence {
-            return Err(EngineError::damaged(path, footer_at, "the footer of another SSTable").into());
-        }
-        let part = |part: Part, what: &str| -> Result<Bytes, EngineError> {
-            let damaged = || EngineError::damaged(path, part.offset, what);
-            let in_file = part.offset.checked_add(part.bytes).is_some_and(|end| end <= footer_at);
-            let length = usize::try_from(part.bytes).ok().filter(|_| in_file).ok_or_else(damaged)?;
-            let stored = Bytes::from(read_exact_at(&*file, part.offset, length).map_err(io)?);
-            envelope::open(&stored, footer.salt, part.offset).ok_or_else(damaged)
+        let mut bytes = [0; FOOTER_BYTES];
+        let footer = match file.read_at(footer_at, &mut bytes) {
+            Ok(_) => match Footer::decode(&bytes, path, footer_at) {
+                Ok(footer) => Some(footer).filter(|f| f.table == table && f.sequence == sequence),
+                Err(e @ OpenError::Version { .. }) => return Err(e),
+                Err(_) => None,
+            },
+            Err(error) => {
+                tracing::error!(file = %path, offset = footer_at, %error, "the footer cannot be read");
+                None
+            }
         };
-        let damaged = |part: Part, what: &str| EngineError::damaged(path, part.offset, what);
-        let index = Index::decode(&part(footer.index, "SSTable index")?, footer.index.offset)
-            .ok_or_else(|| damaged(footer.index, "SSTable index"))?;
-        let filter = Bloom::decode(&part(footer.filter, "SSTable filter")?)
-            .ok_or_else(|| damaged(footer.filter, "SSTable filter"))?;
-        let statistics = SstStatistics::decode(&part(footer.statistics, "SSTable statistics")?)
-            .ok_or_else(|| damaged(footer.statistics, "SSTable statistics"))?;
-        Ok(SsTable {
+        let opened = SsTable {
             path: path.to_owned(),
             file,
             file_bytes,
             sequence,
-            salt: footer.salt,
+            statistics: footer.map_or_else(SstStatistics::unknown, |footer| footer.statistics),
+            footer,
             id: shared.opened.fetch_add(1, Ordering::Relaxed),
-            index,
-            filter,
-            statistics,
+            parts: OnceLock::new(),
+            loading: Mutex::new(()),
             shared: shared.clone(),
             damaged: AtomicBool::new(false),
-        })
+            damages: Mutex::default(),
+        };
+        if footer.is_none() {
+            opened.damage(footer_at, FOOTER);
+        }
+        Ok(opened)
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -124,59 +157,183 @@ impl SsTable {
         self.file_bytes
     }
 
+    /// If the footer is damaged: as if any key might be here.
     pub(crate) fn statistics(&self) -> &SstStatistics {
         &self.statistics
     }
 
-    /// Bytes of index and filter, which stay in memory.
+    /// Bytes of index and filter, which stay in memory once they were read.
     pub(crate) fn pinned_bytes(&self) -> u64 {
-        self.index.bytes() + self.filter.bytes()
+        let Some(parts) = self.parts.get() else { return 0 };
+        parts.index.as_ref().map_or(0, Index::bytes) + parts.filter.as_ref().map_or(0, Filter::bytes)
     }
 
-    /// Whether a block failed its check since the file was opened.
+    /// Whether any part failed its check since the file was opened.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Whether a key of that token may be here, by token range and filter.
-    pub(crate) fn may_hold(&self, token: Token) -> bool {
-        let range = &self.statistics;
-        let may = token >= range.first && token <= range.last && self.filter.may_hold(token.0);
+    /// Whether a key of that token may be here, by token range and filter. True if that cannot be read: then
+    /// [`SsTable::get_with`] tells why.
+    #[inline]
+    pub(crate) fn may_hold(&self, token: Token, hash: FilterHash) -> bool {
+        let may = self.statistics.covers(token) && self.filter().is_none_or(|filter| filter.may_hold(hash));
         let counters = &self.shared.counters;
-        let counter = if may { &counters.passed } else { &counters.filtered };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if may { counters.passed.add() } else { counters.filtered.add() }
         may
     }
 
-    /// Canonical bytes of a key's record; to be asked only if [`SsTable::may_hold`].
-    pub(crate) fn get(&self, token: Token, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        let Some(number) = self.index.find(token) else { return Ok(None) };
-        self.block(number, true)?.find(token, key).ok_or_else(|| self.report(number))
+    /// Shows the canonical bytes of a key's record to `show`, where they lie in the cache; `None` if the key is
+    /// not here. To be asked only if [`SsTable::may_hold`].
+    #[inline]
+    pub(crate) fn get_with<R>(
+        &self,
+        token: Token,
+        key: &[u8],
+        show: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, EngineError> {
+        let Some(number) = self.index()?.find(token) else { return Ok(None) };
+        let block = match self.cached(number) {
+            Some(block) => block,
+            None => self.read_block(number)?,
+        };
+        match Block::parse(block.bytes()).and_then(|block| block.find(token, key)) {
+            Some(record) => Ok(record.map(show)),
+            None => Err(self.damaged_block(number)),
+        }
     }
 
-    /// Reads a block, from the cache if it is there; `keep` puts it there if not.
-    fn block(&self, number: usize, keep: bool) -> Result<Block, EngineError> {
-        let id = (self.id, number as u32);
-        if let Some(block) = self.shared.cache.get(id) {
-            return Ok(block);
+    /// As [`SsTable::get_with`]: a copy of the record.
+    pub(crate) fn get(&self, token: Token, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.get_with(token, key, Bytes::copy_from_slice)
+    }
+
+    #[inline]
+    fn filter(&self) -> Option<&Filter> {
+        match self.parts.get() {
+            Some(parts) => parts.filter.as_ref(),
+            None => self.load().ok()?.filter.as_ref(),
         }
-        let (offset, length) = self.index.place(number).ok_or_else(|| self.report(number))?;
-        let stored = read_exact_at(&*self.file, offset, length)
-            .map_err(|e| EngineError::io(format!("read {} at byte {offset}", self.path), &e))?;
-        let block = envelope::open(&stored.into(), self.salt, offset).and_then(Block::decode);
-        let block = block.ok_or_else(|| self.report(number))?;
-        if keep {
-            self.shared.cache.insert(id, block.clone());
+    }
+
+    #[inline]
+    fn index(&self) -> Result<&Index, EngineError> {
+        let parts = match self.parts.get() {
+            Some(parts) => parts,
+            None => self.load()?,
+        };
+        parts.index.as_ref().ok_or_else(|| match &self.footer {
+            Some(footer) => self.damage(footer.index.offset, INDEX),
+            None => self.damage(self.file_bytes.saturating_sub(FOOTER_BYTES as u64), FOOTER),
+        })
+    }
+
+    /// Reads index and filter. Error: the system cannot read them; damage is kept in mind instead.
+    #[cold]
+    fn load(&self) -> Result<&Parts, EngineError> {
+        let _guard = self.loading.lock();
+        if let Some(parts) = self.parts.get() {
+            return Ok(parts);
         }
+        let mut parts = Parts { index: None, filter: None };
+        if let Some(footer) = &self.footer {
+            parts.index =
+                self.load_part(footer, footer.index, INDEX, |raw| Index::decode(raw, footer.index.offset))?;
+            parts.filter = self.load_part(footer, footer.filter, FILTER, Filter::decode)?;
+        }
+        Ok(self.parts.get_or_init(|| parts))
+    }
+
+    fn load_part<T>(
+        &self,
+        footer: &Footer,
+        place: Place,
+        what: &'static str,
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, EngineError> {
+        let length = usize::try_from(place.bytes).map_err(|_| self.damage(place.offset, what))?;
+        let mut bytes = vec![0; length];
+        self.read_at(place.offset, &mut bytes)?;
+        let part = Part::check(&bytes, footer.salt, place.offset);
+        let decoded = part.and_then(|part| part.plain()).and_then(decode);
+        if decoded.is_none() {
+            self.damage(place.offset, what);
+        }
+        Ok(decoded)
+    }
+
+    /// A block, if it is in the cache.
+    #[inline]
+    fn cached(&self, number: usize) -> Option<CachedBlock> {
+        self.shared.cache.get((self.id, number as u32))
+    }
+
+    /// Reads a block from the file and puts it into the cache.
+    #[cold]
+    fn read_block(&self, number: usize) -> Result<CachedBlock, EngineError> {
+        let (offset, length) = self.index()?.place(number).ok_or_else(|| self.damaged_block(number))?;
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
+        if let Some(fresh) = Arc::get_mut(&mut bytes) {
+            self.read_at(offset, fresh)?;
+        }
+        let damaged = || self.damaged_block(number);
+        let part = Part::check(&bytes, self.salt(), offset).ok_or_else(damaged)?;
+        if part.plain().is_none() {
+            return self.keep(number, &part).ok_or_else(damaged);
+        }
+        // The block is the front of what was read: it stays where it is.
+        let block = CachedBlock::new(bytes).ok_or_else(damaged)?;
+        self.shared.cache.insert((self.id, number as u32), block.clone());
         Ok(block)
     }
 
-    /// Counts a damaged block and makes the error for it.
-    fn report(&self, number: usize) -> EngineError {
-        let offset = self.index.place(number).map_or(0, |(offset, _)| offset);
+    /// Puts a block that was read into the cache; `None` if it is no block.
+    fn keep(&self, number: usize, part: &Part<'_>) -> Option<CachedBlock> {
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, part.raw_bytes()).collect();
+        part.unpack(Arc::get_mut(&mut bytes)?)?;
+        let block = CachedBlock::new(bytes)?;
+        self.shared.cache.insert((self.id, number as u32), block.clone());
+        Some(block)
+    }
+
+    fn salt(&self) -> u64 {
+        self.footer.map_or(0, |footer| footer.salt)
+    }
+
+    /// Fills `bytes` from the file. A file that ends before is damaged.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), EngineError> {
+        match self.file.read_at(offset, bytes) {
+            Ok(read) if read == bytes.len() => Ok(()),
+            Ok(read) => Err(self.damage(offset + read as u64, "end of file")),
+            Err(e) => Err(EngineError::io(format!("read {} at byte {offset}", self.path), &e)),
+        }
+    }
+
+    /// Tokens that are in a block if they are here at all.
+    fn block_range(&self, number: usize) -> TokenRange {
+        let SstStatistics { first, last, .. } = self.statistics;
+        let Ok(index) = self.index() else { return TokenRange { first, last } };
+        let next = index.first(number + 1).and_then(|next| next.0.checked_sub(1));
+        TokenRange { first: index.first(number).unwrap_or(first), last: next.map_or(last, Token) }
+    }
+
+    fn damaged_block(&self, number: usize) -> EngineError {
+        let place = self.parts.get().and_then(|parts| parts.index.as_ref()?.place(number));
+        self.damage(place.map_or(0, |(offset, _)| offset), "SSTable block")
+    }
+
+    /// The error for damage; it is counted and logged once for each place.
+    #[cold]
+    fn damage(&self, offset: u64, what: &'static str) -> EngineError {
         self.damaged.store(true, Ordering::Relaxed);
-        self.shared.counters.damaged.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(file = %self.path, offset, "a data block is damaged");
-        EngineError::damaged(&self.path, offset, "SSTable block")
+        if self.damages.lock().insert(offset, what).is_none() {
+            self.shared.counters.damaged.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(file = %self.path, offset, what, "an SSTable is damaged");
+        }
+        EngineError::damaged(&self.path, offset, what)
     }
 }
+
+const FOOTER: &str = "SSTable footer";
+const INDEX: &str = "SSTable index";
+const FILTER: &str = "SSTable filter";

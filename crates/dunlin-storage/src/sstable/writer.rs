@@ -1,20 +1,23 @@
 //! Writing an SSTable, entry by entry in order.
 
 use super::block::BlockBuilder;
-use super::bloom::Bloom;
-use super::envelope;
-use super::footer::{Footer, Part, SstStatistics};
-use super::index::Index;
+use super::filter::{Filter, FilterHash};
+use super::footer::{Footer, Place};
+use super::index::IndexBuilder;
+use super::part::Sealer;
+use super::statistics::SstStatistics;
 use crate::checksum::checksum;
 use crate::error::EngineError;
 use crate::fs::{File, Fs, OpenMode};
 use dunlin_types::schema::Compression;
-use dunlin_types::view::RecordView;
 use dunlin_types::{TableId, Token};
 use std::sync::Arc;
 
 /// Stored bytes that are gathered before they go to the file.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Compresses as fast as LZ4 and a little better; level 1 costs two to three times the time for a tenth
+/// less space (docs/benchmarks.md).
+const ZSTD_LEVEL: i32 = -5;
 
 pub(crate) struct SstWriter {
     path: String,
@@ -22,12 +25,12 @@ pub(crate) struct SstWriter {
     table: TableId,
     sequence: u64,
     salt: u64,
-    compression: Compression,
     block_bytes: usize,
+    sealer: Sealer,
     block: BlockBuilder,
     raw: Vec<u8>,
-    index: Index,
-    tokens: Vec<u64>,
+    index: IndexBuilder,
+    hashes: Vec<FilterHash>,
     statistics: SstStatistics,
     /// Not yet in the file.
     buffer: Vec<u8>,
@@ -53,13 +56,13 @@ impl SstWriter {
             table,
             sequence,
             salt: checksum(table.0, &sequence.to_le_bytes()),
-            compression,
             block_bytes,
+            sealer: Sealer::new(compression, ZSTD_LEVEL),
             block: BlockBuilder::default(),
             raw: Vec::new(),
-            index: Index::default(),
-            tokens: Vec::new(),
-            statistics: SstStatistics::default(),
+            index: IndexBuilder::default(),
+            hashes: Vec::new(),
+            statistics: SstStatistics::new(),
             buffer: Vec::new(),
             written: 0,
         })
@@ -82,39 +85,36 @@ impl SstWriter {
         self.statistics.entries
     }
 
+    /// About the length of the file so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.written + (self.buffer.len() + self.block.bytes()) as u64
+    }
+
     /// Appends an entry, which must lie behind the one before. Returns about how many bytes it took.
+    /// Error: the record is not one, or the file cannot be written.
     pub(crate) fn push(&mut self, token: Token, key: &[u8], record: &[u8]) -> Result<u64, EngineError> {
-        if self.block.bytes() >= self.block_bytes && self.block.last() != Some(token) {
+        let same_token = self.block.last() == Some(token);
+        if self.block.bytes() >= self.block_bytes && !same_token {
             self.cut_block()?;
         }
-        if self.tokens.last() != Some(&token.0) {
-            self.tokens.push(token.0);
+        if !same_token {
+            self.hashes.push(FilterHash::new(token));
         }
-        let view = RecordView::parse(record).map_err(|e| {
-            EngineError::damaged("a record on its way to an SSTable", e.offset as u64, e.what)
-        })?;
-        let statistics = &mut self.statistics;
-        if statistics.entries == 0 {
-            statistics.first = token;
-        }
-        statistics.last = token;
-        statistics.entries += 1;
-        statistics.tombstones += u64::from(view.tombstone);
-        statistics.key_bytes += key.len() as u64;
-        statistics.record_bytes += record.len() as u64;
-        statistics.written_max = statistics.written_max.max(view.written_max);
+        self.statistics.add(token, key, record)?;
         self.block.push(token, key, record);
         Ok((key.len() + record.len() + 16) as u64)
     }
 
-    /// Writes the rest and syncs the file; its name is not durable yet. Returns its length.
+    /// Writes the rest and syncs the file; its name is not durable yet. Returns its length. There must be an
+    /// entry.
     pub(crate) fn finish(&mut self) -> Result<u64, EngineError> {
         self.cut_block()?;
-        let index = self.part(&self.index.encode(), self.compression);
-        let filter = self.part(&Bloom::build(&self.tokens).encode(), Compression::None);
-        let statistics = self.part(&self.statistics.encode(), Compression::None);
-        let footer =
-            Footer { table: self.table, sequence: self.sequence, salt: self.salt, index, filter, statistics };
+        // Both are close to random bits.
+        let mut plain = Sealer::new(Compression::None, 0);
+        let index = self.part(&mut plain, &self.index.encode());
+        let filter = self.part(&mut plain, &Filter::build(&self.hashes).encode());
+        let SstWriter { table, sequence, salt, statistics, .. } = *self;
+        let footer = Footer { table, sequence, salt, index, filter, statistics };
         self.buffer.extend_from_slice(&footer.encode());
         self.write_out()?;
         self.file.sync().map_err(|e| EngineError::io(format!("sync {}", self.path), &e))?;
@@ -125,19 +125,20 @@ impl SstWriter {
         let Some(first) = self.block.first() else { return Ok(()) };
         let mut raw = std::mem::take(&mut self.raw);
         self.block.take(&mut raw);
-        let part = self.part(&raw, self.compression);
+        let offset = self.written + self.buffer.len() as u64;
+        self.sealer.seal(&mut self.buffer, &raw, self.salt, offset);
         self.raw = raw;
-        self.index.push(first, part.offset + part.bytes);
+        self.index.push(first, self.written + self.buffer.len() as u64 - offset);
         if self.buffer.len() >= BUFFER_BYTES {
             self.write_out()?;
         }
         Ok(())
     }
 
-    fn part(&mut self, raw: &[u8], compression: Compression) -> Part {
+    fn part(&mut self, sealer: &mut Sealer, raw: &[u8]) -> Place {
         let offset = self.written + self.buffer.len() as u64;
-        envelope::seal(&mut self.buffer, raw, compression, self.salt, offset);
-        Part { offset, bytes: self.written + self.buffer.len() as u64 - offset }
+        sealer.seal(&mut self.buffer, raw, self.salt, offset);
+        Place { offset, bytes: self.written + self.buffer.len() as u64 - offset }
     }
 
     fn write_out(&mut self) -> Result<(), EngineError> {
