@@ -56,11 +56,7 @@ fn report(what: &str, count: u64, threads: u64, round: impl Fn(u64) + Sync) {
         });
         best = best.min(slowest);
     }
-    println!(
-        "{what:<28} {:>12.0}/s {:>8.1} ns",
-        (count * threads) as f64 / best,
-        best * 1e9 / count as f64
-    );
+    println!("{what:<28} {:>12.0}/s {:>8.1} ns", (count * threads) as f64 / best, best * 1e9 / count as f64);
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -80,7 +76,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rows: Vec<_> = order.iter().map(|&n| (place(n).0, place(n).1.to_vec(), record(n, bytes))).collect();
     let start = cpu_seconds();
     let probe = Probe::build(&fs, rows.into_iter(), compression, 4096, 4 << 30)?;
-    println!("{:<28} {:>12.0}/s, {} B a file entry", "write", entries as f64 / (cpu_seconds() - start), probe.file_bytes() / entries);
+    println!(
+        "{:<28} {:>12.0}/s, {} B a file entry",
+        "write",
+        entries as f64 / (cpu_seconds() - start),
+        probe.file_bytes() / entries
+    );
     report("read all, not cached", entries, 1, |_| {
         probe.read_all().expect("reads");
     });

@@ -14,6 +14,8 @@ pub mod engine;
 mod entry;
 pub mod error;
 pub mod fs;
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod manifest;
 mod memtable;

@@ -14,7 +14,7 @@ use crate::log::Log;
 use crate::manifest;
 use crate::memtable::{MemtableCursor, Place};
 use crate::sstable::writer::SstWriter;
-use crate::sstable::{SsTable, SstCursor, SstShared};
+use crate::sstable::{FilterHash, SsTable, SstCursor, SstShared};
 use dunlin_types::view::RecordView;
 use dunlin_types::{Token, TokenRange};
 use parking_lot::Mutex;
@@ -202,11 +202,12 @@ impl Job {
 
     /// Whether an older version of a key could lie anywhere but in the inputs: then its tombstone has to stay.
     fn held_elsewhere(&self, token: Token, key: &[u8]) -> bool {
+        let hash = FilterHash::new(token);
         // One state: what is written is in it, in a memtable or an SSTable, whatever is flushed meanwhile.
         let state = self.table.state();
         let memtables = std::iter::once(&state.active).chain(state.frozen.iter().map(|f| &f.memtable));
         memtables.into_iter().any(|m| m.get(token, key, |_, _| ()).is_some())
-            || state.sstables.covering(token).any(|s| !self.takes(s.sequence()) && s.may_hold(token))
+            || state.sstables.covering(token).any(|s| !self.takes(s.sequence()) && s.may_hold(token, hash))
     }
 
     /// A part has ended. True if it was the last one: the caller goes on with [`Job::conclude`].
@@ -279,6 +280,7 @@ impl Job {
                 OpenError::Engine(e) => e,
                 other => EngineError::damaged(path, 0, other.to_string()),
             })?;
+            sstable.prove()?;
             if sstable.statistics().entries != *entries {
                 return Err(EngineError::damaged(path, 0, "SSTable statistics"));
             }

@@ -142,7 +142,14 @@ impl Shape {
         if count == 0 || offset_bits >= 64 || header[7] != 0 || data > bytes.len() {
             return None;
         }
-        Some(Shape { count, first: u64_at(header, 8)?, slope: u64_at(header, 16)?, offset_bits, prefix, data })
+        Some(Shape {
+            count,
+            first: u64_at(header, 8)?,
+            slope: u64_at(header, 16)?,
+            offset_bits,
+            prefix,
+            data,
+        })
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -224,9 +231,15 @@ impl<'a> Block<'a> {
         let (from, end) = (self.shape.data.checked_add(from)?, self.shape.data.checked_add(to)?);
         let entry = self.bytes.get(from..end)?;
         let (&low, rest) = entry.split_first()?;
-        let (key_bytes, suffix) = if low < 0x80 { (low.into(), from + 1) } else { long_key(low, rest, from)? };
+        let (key_bytes, suffix) =
+            if low < 0x80 { (low.into(), from + 1) } else { long_key(low, rest, from)? };
         let record = suffix + key_bytes;
-        (record <= end).then_some(EntryPlace { token: Token(self.shape.first.checked_add(token)?), suffix, record, end })
+        (record <= end).then_some(EntryPlace {
+            token: Token(self.shape.first.checked_add(token)?),
+            suffix,
+            record,
+            end,
+        })
     }
 
     /// Number of the first entry whose token is not below `token`.

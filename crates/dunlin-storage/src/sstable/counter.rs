@@ -15,9 +15,9 @@ struct Stripe(AtomicU64);
 pub(crate) struct Counter([Stripe; STRIPES]);
 
 impl Counter {
-    /// Adds one.
+    /// Adds one; returns the thread's part.
     #[inline]
-    pub(crate) fn add(&self) {
+    pub(crate) fn add(&self) -> u64 {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local!(static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) });
         let stripe = STRIPE.with(|stripe| {
@@ -26,9 +26,10 @@ impl Counter {
             }
             stripe.get()
         });
-        if let Some(Stripe(part)) = self.0.get(stripe) {
-            part.store(part.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        }
+        let part = &self.0[stripe % STRIPES].0;
+        let count = part.load(Ordering::Relaxed) + 1;
+        part.store(count, Ordering::Relaxed);
+        count
     }
 
     /// The sum.

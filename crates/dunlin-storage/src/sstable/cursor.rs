@@ -1,9 +1,8 @@
 //! Reading an SSTable in order.
 
-use super::SsTable;
 use super::block::{EntryPlace, Shape};
-use super::cache::CachedBlock;
 use super::part::Part;
+use super::{SsTable, unpacked};
 use crate::entry::Cursor;
 use crate::error::EngineError;
 use crate::memtable::Place;
@@ -42,7 +41,7 @@ pub(crate) struct SstCursor {
 
 /// Where the bytes of the current block are.
 enum Held {
-    Cached(CachedBlock),
+    Cached(Arc<[u8]>),
     /// In `window`.
     Window(std::ops::Range<usize>),
     /// In `raw`.
@@ -111,7 +110,7 @@ impl SstCursor {
     #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.held {
-            Held::Cached(block) => block.bytes(),
+            Held::Cached(block) => block,
             Held::Window(range) => self.window.bytes.get(range.clone()).unwrap_or_default(),
             Held::Raw => &self.raw,
         }
@@ -174,7 +173,7 @@ impl SstCursor {
         if self.keep.is_some()
             && let Some(block) = table.cached(number)
         {
-            self.shape = Shape::parse(block.bytes()).ok_or_else(|| table.damaged_block(number))?;
+            self.shape = Shape::parse(&block).ok_or_else(|| table.damaged_block(number))?;
             self.held = Held::Cached(block);
             return Ok(());
         }
@@ -185,7 +184,8 @@ impl SstCursor {
         let part = Part::check(stored, table.salt(), offset).ok_or_else(damaged)?;
         if let Some(kept) = self.keep.as_mut().filter(|kept| **kept > 0) {
             *kept -= 1;
-            self.held = Held::Cached(table.keep(number, &part).ok_or_else(damaged)?);
+            let block = unpacked(&part).and_then(|block| table.keep(number, block));
+            self.held = Held::Cached(block.ok_or_else(damaged)?);
         } else if part.plain().is_some() {
             self.held = Held::Window(range);
         } else {

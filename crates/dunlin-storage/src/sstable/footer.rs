@@ -82,10 +82,20 @@ impl Footer {
         }
         let statistics = SstStatistics::decode(&bytes[STATISTICS_AT..])?;
         let used = STATISTICS_AT + STATISTICS_BYTES;
-        if statistics.entries == 0 || statistics.first > statistics.last || bytes[used..].iter().any(|b| *b != 0) {
+        if statistics.entries == 0
+            || statistics.first > statistics.last
+            || bytes[used..].iter().any(|b| *b != 0)
+        {
             return None;
         }
-        Some(Footer { table: TableId(word(0)?), sequence: word(1)?, salt: word(2)?, index, filter, statistics })
+        Some(Footer {
+            table: TableId(word(0)?),
+            sequence: word(1)?,
+            salt: word(2)?,
+            index,
+            filter,
+            statistics,
+        })
     }
 }
 

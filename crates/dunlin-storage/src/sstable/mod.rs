@@ -10,11 +10,15 @@ mod counter;
 mod cursor;
 mod filter;
 mod footer;
+pub mod fuzzing;
 mod index;
 mod part;
 pub mod probe;
 mod search;
 mod statistics;
+#[cfg(test)]
+mod tests;
+pub(crate) mod verify;
 pub(crate) mod writer;
 
 pub(crate) use cache::BlockCache;
@@ -25,8 +29,7 @@ pub(crate) use statistics::SstStatistics;
 use crate::error::{EngineError, OpenError};
 use crate::fs::{File, Fs, OpenMode};
 use block::Block;
-use bytes::Bytes;
-use cache::CachedBlock;
+use cache::Pins;
 use counter::Counter;
 use dunlin_types::{TableId, Token, TokenRange};
 use filter::Filter;
@@ -73,6 +76,7 @@ struct Parts {
     index: Option<Index>,
     /// `None`: it is damaged, and every key may be there.
     filter: Option<Filter>,
+    pins: Arc<Pins>,
 }
 
 pub(crate) struct SsTable {
@@ -165,7 +169,8 @@ impl SsTable {
     /// Bytes of index and filter, which stay in memory once they were read.
     pub(crate) fn pinned_bytes(&self) -> u64 {
         let Some(parts) = self.parts.get() else { return 0 };
-        parts.index.as_ref().map_or(0, Index::bytes) + parts.filter.as_ref().map_or(0, Filter::bytes)
+        let index = parts.index.as_ref().map_or(0, Index::bytes);
+        index + parts.filter.as_ref().map_or(0, Filter::bytes) + parts.pins.bytes()
     }
 
     /// Whether any part failed its check since the file was opened.
@@ -179,7 +184,8 @@ impl SsTable {
     pub(crate) fn may_hold(&self, token: Token, hash: FilterHash) -> bool {
         let may = self.statistics.covers(token) && self.filter().is_none_or(|filter| filter.may_hold(hash));
         let counters = &self.shared.counters;
-        if may { counters.passed.add() } else { counters.filtered.add() }
+        let counter = if may { &counters.passed } else { &counters.filtered };
+        counter.add();
         may
     }
 
@@ -192,36 +198,50 @@ impl SsTable {
         key: &[u8],
         show: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, EngineError> {
-        let Some(number) = self.index()?.find(token) else { return Ok(None) };
-        let block = match self.cached(number) {
-            Some(block) => block,
-            None => self.read_block(number)?,
+        let parts = self.parts()?;
+        let Some(number) = self.index_of(parts)?.find(token) else { return Ok(None) };
+        let search = |bytes: &[u8]| {
+            let found = Block::parse(bytes).and_then(|block| block.find(token, key));
+            found.map(|record| record.map(show)).ok_or_else(|| self.damaged_block(number))
         };
-        match Block::parse(block.bytes()).and_then(|block| block.find(token, key)) {
-            Some(record) => Ok(record.map(show)),
-            None => Err(self.damaged_block(number)),
+        match self.shared.cache.with_pinned(&parts.pins, (self.id, number as u32), search) {
+            Ok(found) => found,
+            Err(search) => search(&match self.cached(number) {
+                Some(block) => block,
+                None => self.read_block(number)?,
+            }),
         }
     }
 
-    /// As [`SsTable::get_with`]: a copy of the record.
-    pub(crate) fn get(&self, token: Token, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.get_with(token, key, Bytes::copy_from_slice)
+    /// Reads index and filter, if that was not done yet. Error: one of them or the footer is damaged.
+    pub(crate) fn prove(&self) -> Result<(), EngineError> {
+        self.index()?;
+        match (self.filter(), &self.footer) {
+            (None, Some(footer)) => Err(self.damage(footer.filter.offset, FILTER)),
+            _ => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn parts(&self) -> Result<&Parts, EngineError> {
+        match self.parts.get() {
+            Some(parts) => Ok(parts),
+            None => self.load(),
+        }
     }
 
     #[inline]
     fn filter(&self) -> Option<&Filter> {
-        match self.parts.get() {
-            Some(parts) => parts.filter.as_ref(),
-            None => self.load().ok()?.filter.as_ref(),
-        }
+        self.parts().ok()?.filter.as_ref()
     }
 
     #[inline]
     fn index(&self) -> Result<&Index, EngineError> {
-        let parts = match self.parts.get() {
-            Some(parts) => parts,
-            None => self.load()?,
-        };
+        self.index_of(self.parts()?)
+    }
+
+    #[inline]
+    fn index_of<'a>(&self, parts: &'a Parts) -> Result<&'a Index, EngineError> {
         parts.index.as_ref().ok_or_else(|| match &self.footer {
             Some(footer) => self.damage(footer.index.offset, INDEX),
             None => self.damage(self.file_bytes.saturating_sub(FOOTER_BYTES as u64), FOOTER),
@@ -235,18 +255,18 @@ impl SsTable {
         if let Some(parts) = self.parts.get() {
             return Ok(parts);
         }
-        let mut parts = Parts { index: None, filter: None };
+        let (mut index, mut filter) = (None, None);
         if let Some(footer) = &self.footer {
-            parts.index =
-                self.load_part(footer, footer.index, INDEX, |raw| Index::decode(raw, footer.index.offset))?;
-            parts.filter = self.load_part(footer, footer.filter, FILTER, Filter::decode)?;
+            index = self.read_part(footer.index, INDEX, |raw| Index::decode(raw, footer.index.offset))?;
+            filter = self.read_part(footer.filter, FILTER, Filter::decode)?;
         }
-        Ok(self.parts.get_or_init(|| parts))
+        let pins = Arc::new(Pins::new(index.as_ref().map_or(0, Index::blocks)));
+        Ok(self.parts.get_or_init(|| Parts { index, filter, pins }))
     }
 
-    fn load_part<T>(
+    /// Reads and decodes a part that is stored plain; `None` if it is damaged.
+    fn read_part<T>(
         &self,
-        footer: &Footer,
         place: Place,
         what: &'static str,
         decode: impl FnOnce(&[u8]) -> Option<T>,
@@ -254,7 +274,7 @@ impl SsTable {
         let length = usize::try_from(place.bytes).map_err(|_| self.damage(place.offset, what))?;
         let mut bytes = vec![0; length];
         self.read_at(place.offset, &mut bytes)?;
-        let part = Part::check(&bytes, footer.salt, place.offset);
+        let part = Part::check(&bytes, self.salt(), place.offset);
         let decoded = part.and_then(|part| part.plain()).and_then(decode);
         if decoded.is_none() {
             self.damage(place.offset, what);
@@ -264,13 +284,13 @@ impl SsTable {
 
     /// A block, if it is in the cache.
     #[inline]
-    fn cached(&self, number: usize) -> Option<CachedBlock> {
-        self.shared.cache.get((self.id, number as u32))
+    fn cached(&self, number: usize) -> Option<Arc<[u8]>> {
+        self.shared.cache.get(&self.parts().ok()?.pins, (self.id, number as u32))
     }
 
     /// Reads a block from the file and puts it into the cache.
     #[cold]
-    fn read_block(&self, number: usize) -> Result<CachedBlock, EngineError> {
+    fn read_block(&self, number: usize) -> Result<Arc<[u8]>, EngineError> {
         let (offset, length) = self.index()?.place(number).ok_or_else(|| self.damaged_block(number))?;
         let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
         if let Some(fresh) = Arc::get_mut(&mut bytes) {
@@ -278,22 +298,15 @@ impl SsTable {
         }
         let damaged = || self.damaged_block(number);
         let part = Part::check(&bytes, self.salt(), offset).ok_or_else(damaged)?;
-        if part.plain().is_none() {
-            return self.keep(number, &part).ok_or_else(damaged);
-        }
-        // The block is the front of what was read: it stays where it is.
-        let block = CachedBlock::new(bytes).ok_or_else(damaged)?;
-        self.shared.cache.insert((self.id, number as u32), block.clone());
-        Ok(block)
+        // A plain block is the front of what was read: it stays where it is.
+        let block = if part.plain().is_some() { Some(bytes) } else { unpacked(&part) };
+        block.and_then(|block| self.keep(number, block)).ok_or_else(damaged)
     }
 
-    /// Puts a block that was read into the cache; `None` if it is no block.
-    fn keep(&self, number: usize, part: &Part<'_>) -> Option<CachedBlock> {
-        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, part.raw_bytes()).collect();
-        part.unpack(Arc::get_mut(&mut bytes)?)?;
-        let block = CachedBlock::new(bytes)?;
-        self.shared.cache.insert((self.id, number as u32), block.clone());
-        Some(block)
+    /// Puts a block that was read into the cache; `None` if it is none.
+    fn keep(&self, number: usize, block: Arc<[u8]>) -> Option<Arc<[u8]>> {
+        let pins = &self.parts().ok()?.pins;
+        self.shared.cache.insert(pins, (self.id, number as u32), block.clone()).then_some(block)
     }
 
     fn salt(&self) -> u64 {
@@ -332,6 +345,13 @@ impl SsTable {
         }
         EngineError::damaged(&self.path, offset, what)
     }
+}
+
+/// The raw bytes of a part.
+fn unpacked(part: &Part<'_>) -> Option<Arc<[u8]>> {
+    let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, part.raw_bytes()).collect();
+    part.unpack(Arc::get_mut(&mut bytes)?)?;
+    Some(bytes)
 }
 
 const FOOTER: &str = "SSTable footer";

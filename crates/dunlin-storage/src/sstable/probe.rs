@@ -22,7 +22,8 @@ impl Probe {
         block_bytes: usize,
         cache_bytes: u64,
     ) -> Result<Probe, EngineError> {
-        let mut writer = SstWriter::create(fs, "probe.sst".to_owned(), TableId(1), 1, compression, block_bytes)?;
+        let mut writer =
+            SstWriter::create(fs, "probe.sst".to_owned(), TableId(1), 1, compression, block_bytes)?;
         for (token, key, record) in entries {
             writer.push(token, &key, &record)?;
         }

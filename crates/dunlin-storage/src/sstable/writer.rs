@@ -85,11 +85,6 @@ impl SstWriter {
         self.statistics.entries
     }
 
-    /// About the length of the file so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.written + (self.buffer.len() + self.block.bytes()) as u64
-    }
-
     /// Appends an entry, which must lie behind the one before. Returns about how many bytes it took.
     /// Error: the record is not one, or the file cannot be written.
     pub(crate) fn push(&mut self, token: Token, key: &[u8], record: &[u8]) -> Result<u64, EngineError> {

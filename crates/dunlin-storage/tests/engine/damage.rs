@@ -67,12 +67,16 @@ fn check(fs: &MemFs, path: &str, offset: u64, rows: &Rows) -> bool {
             Err(e) => named(&e),
         }
     }
-    assert_eq!(noticed, engine.stats().damaged_blocks > 0);
+    let counted = engine.stats().damaged_blocks > 0;
+    assert!(counted || !noticed);
     if noticed {
         assert!(engine.compact(None).is_err(), "damage is not compacted away");
+    }
+    // A damaged filter keeps no answer back, but it counts.
+    if counted {
         assert!(engine.stats().tables.iter().any(|t| t.sstables_damaged > 0));
     }
-    noticed
+    counted
 }
 
 #[test]
