@@ -37,11 +37,11 @@ pub(crate) struct Manifest {
     pub(crate) sstables: Vec<(u64, u8)>,
 }
 
-fn write(fs: &dyn Fs, path: &str, bytes: &[u8]) -> Result<(), EngineError> {
+pub(crate) fn write(fs: &dyn Fs, path: &str, bytes: &[u8]) -> Result<(), EngineError> {
     replace_file(fs, path, bytes).map_err(|e| EngineError::io(format!("write {path}"), &e))
 }
 
-fn read(fs: &dyn Fs, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
+pub(crate) fn read(fs: &dyn Fs, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
     match read_file(fs, path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -49,7 +49,7 @@ fn read(fs: &dyn Fs, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
     }
 }
 
-fn malformed(path: &str, e: DecodeError) -> OpenError {
+pub(crate) fn malformed(path: &str, e: DecodeError) -> OpenError {
     EngineError::damaged(path, (document::HEADER_BYTES + e.offset) as u64, e.what).into()
 }
 
@@ -61,8 +61,9 @@ fn codec(compression: Compression) -> u8 {
     }
 }
 
-/// Replaces the catalog. After an error the old or the new one counts.
-pub(crate) fn write_catalog(fs: &dyn Fs, catalog: &Catalog) -> Result<(), EngineError> {
+/// Replaces the catalog below a folder (the data directory is the empty one). After an error the old or the new
+/// one counts.
+pub(crate) fn write_catalog_in(fs: &dyn Fs, root: &str, catalog: &Catalog) -> Result<(), EngineError> {
     let mut body = Vec::new();
     put_varint(&mut body, catalog.len() as u64);
     for (table, options) in catalog {
@@ -74,13 +75,24 @@ pub(crate) fn write_catalog(fs: &dyn Fs, catalog: &Catalog) -> Result<(), Engine
         });
         put_bytes(&mut body, options.dir.as_bytes());
     }
-    write(fs, CATALOG, &document::encode(CATALOG_MAGIC, CATALOG_VERSION, &body))
+    write(fs, &below(root, CATALOG), &document::encode(CATALOG_MAGIC, CATALOG_VERSION, &body))
 }
 
-/// Reads the catalog; `None` if there is none.
-pub(crate) fn read_catalog(fs: &dyn Fs) -> Result<Option<Catalog>, OpenError> {
-    let Some(bytes) = read(fs, CATALOG)? else { return Ok(None) };
-    let body = document::decode(CATALOG, bytes, CATALOG_MAGIC, CATALOG_VERSION)?;
+/// As [`write_catalog_in`], in the data directory.
+pub(crate) fn write_catalog(fs: &dyn Fs, catalog: &Catalog) -> Result<(), EngineError> {
+    write_catalog_in(fs, "", catalog)
+}
+
+/// A path below a folder.
+pub(crate) fn below(root: &str, path: &str) -> String {
+    if root.is_empty() { path.to_owned() } else { format!("{root}/{path}") }
+}
+
+/// Reads the catalog below a folder; `None` if there is none.
+pub(crate) fn read_catalog(fs: &dyn Fs, root: &str) -> Result<Option<Catalog>, OpenError> {
+    let path = below(root, CATALOG);
+    let Some(bytes) = read(fs, &path)? else { return Ok(None) };
+    let body = document::decode(&path, bytes, CATALOG_MAGIC, CATALOG_VERSION)?;
     let parse = || -> Result<Catalog, DecodeError> {
         let mut reader = Reader::new(&body);
         let mut catalog = Catalog::new();
@@ -106,7 +118,7 @@ pub(crate) fn read_catalog(fs: &dyn Fs) -> Result<Option<Catalog>, OpenError> {
         reader.finish("end of catalog")?;
         Ok(catalog)
     };
-    parse().map(Some).map_err(|e| malformed(CATALOG, e))
+    parse().map(Some).map_err(|e| malformed(&path, e))
 }
 
 /// Path of a table's manifest.

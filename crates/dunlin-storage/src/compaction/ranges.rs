@@ -20,6 +20,11 @@ pub(crate) fn complement(ranges: &[TokenRange]) -> Vec<TokenRange> {
     out
 }
 
+/// The same tokens as sorted disjoint ranges that do not touch.
+pub(crate) fn union(ranges: &[TokenRange]) -> Vec<TokenRange> {
+    complement(&complement(ranges))
+}
+
 /// What of the ranges, which are disjoint, lies between two tokens.
 pub(crate) fn within(ranges: &[TokenRange], first: Token, last: Token) -> Vec<TokenRange> {
     let cut = |r: &TokenRange| TokenRange { first: r.first.max(first), last: r.last.min(last) };
@@ -61,6 +66,7 @@ mod tests {
             (&[(5, MAX), (7, 9)], &[(0, 4)]),
         ] {
             assert_eq!(complement(&ranges(given)), ranges(expected), "{given:?}");
+            assert_eq!(complement(&union(&ranges(given))), ranges(expected), "{given:?}");
         }
     }
 

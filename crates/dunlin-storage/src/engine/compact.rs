@@ -45,12 +45,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives up the merges of a table, starts the one that `start` makes and waits until it has ended.
+    /// Gives up the merges of a table, starts the one that `start` makes and waits until it has ended;
+    /// returns it.
     pub(super) fn run_alone(
         &self,
         table: &Arc<Table>,
-        start: impl Fn(&mut Jobs, &Arc<Table>) -> Result<Option<(Arc<Job>, Vec<Part>)>, EngineError>,
-    ) -> Result<(), EngineError> {
+        start: impl FnOnce(&mut Jobs, &Arc<Table>) -> Result<Option<(Arc<Job>, Vec<Part>)>, EngineError>,
+    ) -> Result<Option<Arc<Job>>, EngineError> {
         let merge = |job: &Job| !job.is_flush() && job.table.id == table.id;
         let mut jobs = self.jobs.lock();
         // Another such call is waited for, not given up.
@@ -70,12 +71,13 @@ impl Engine {
             }
         }
         self.check(table)?;
-        let Some((job, parts)) = start(&mut jobs, table)? else { return Ok(()) };
+        let Some((job, parts)) = start(&mut jobs, table)? else { return Ok(None) };
         let at_once = parts.is_empty();
         let job = jobs.add((job, parts));
         if at_once {
             drop(jobs);
-            return self.conclude(&job);
+            self.conclude(&job)?;
+            return Ok(Some(job));
         }
         while jobs.any(|j| j.id == job.id) {
             match self.work_on(jobs, |j| j.id == job.id) {
@@ -88,7 +90,7 @@ impl Engine {
             }
         }
         drop(jobs);
-        job.error().map_or(Ok(()), Err)
+        job.error().map_or(Ok(Some(job)), Err)
     }
 
     pub(super) fn compaction_step(&self) -> Result<Step, EngineError> {
@@ -201,8 +203,53 @@ impl Engine {
     }
 }
 
-/// Estimates how many entries a merge can drop that one under an earlier rule could not.
+/// Estimates how many entries a merge can drop that one under an earlier rule could not: as if write times and times
+/// of expiry were spread evenly.
 fn purgeable(statistics: &SstStatistics, tried: Option<Micros>, before: Micros) -> u64 {
-    let fresh = tried.is_none_or(|tried| statistics.written_max >= tried);
-    if fresh && statistics.written_max < before { statistics.tombstones } else { 0 }
+    let share = |first: Micros, last: Micros, at: Micros| -> u128 {
+        let (done, span) = (at.0.saturating_sub(first.0), last.0.saturating_sub(first.0).saturating_add(1));
+        u128::from(done.min(span)) * 1_000 / u128::from(span)
+    };
+    let tombstones_only = statistics.gone == statistics.tombstones;
+    let first = if tombstones_only { statistics.tombstone_written_min } else { statistics.written_min };
+    let old = |at| share(first, statistics.written_max, at).min(share(statistics.gone_at_min, statistics.gone_at_max, at));
+    let share = old(before).saturating_sub(tried.map_or(0, old));
+    (u128::from(statistics.gone) * share / 1_000) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimates_what_may_go() {
+        let micros = Micros;
+        let tombstones = SstStatistics {
+            entries: 1_000,
+            tombstones: 500,
+            gone: 500,
+            written_min: micros(0),
+            tombstone_written_min: micros(1_000),
+            written_max: micros(1_999),
+            gone_at_min: micros(0),
+            gone_at_max: micros(0),
+            ..SstStatistics::new()
+        };
+        for (tried, before, expected) in [
+            (None, 1_000, 0),
+            (None, 1_500, 250),
+            (None, 2_000, 500),
+            (None, u64::MAX, 500),
+            (Some(1_500), 2_000, 250),
+            (Some(2_000), 9_000, 0),
+        ] {
+            assert_eq!(purgeable(&tombstones, tried.map(micros), micros(before)), expected, "{tried:?} {before}");
+        }
+        let expiring =
+            SstStatistics { tombstones: 0, gone_at_min: micros(10_000), gone_at_max: micros(19_999), ..tombstones };
+        for (before, expected) in [(10_000, 0), (15_000, 250), (20_000, 500)] {
+            assert_eq!(purgeable(&expiring, None, micros(before)), expected, "{before}");
+        }
+        assert_eq!(purgeable(&SstStatistics::new(), None, micros(5)), 0);
+    }
 }

@@ -4,6 +4,7 @@
 //! last part has ended, all outputs take the place of the inputs in one change of the manifest.
 
 use super::levels::Levels;
+use super::scrub::Salvage;
 use super::table::{Change, Frozen, Table};
 use crate::compaction::purge::PurgeRule;
 use crate::compaction::{Why, ranges};
@@ -45,6 +46,9 @@ pub(crate) struct Job {
     pub(crate) bytes_total: u64,
     pub(crate) bytes_done: AtomicU64,
     pub(crate) cancelled: AtomicBool,
+    /// Entries that a scrub has kept, and tokens that it could not read.
+    pub(crate) entries: AtomicU64,
+    pub(crate) lost: Mutex<Vec<TokenRange>>,
     ended: Mutex<Ended>,
 }
 
@@ -153,6 +157,20 @@ impl Job {
         (job, parts)
     }
 
+    /// Rewrites damaged SSTables one by one, each on its level.
+    pub(crate) fn scrub(
+        id: u64,
+        table: Arc<Table>,
+        inputs: Vec<(u8, Arc<SsTable>)>,
+    ) -> (Arc<Job>, Vec<Part>) {
+        let bytes = inputs.iter().map(|(_, s)| s.file_bytes()).sum();
+        let all = inputs.iter().map(|(_, s)| s.clone()).collect();
+        let job = Job::new(id, table, Work::Merge(Why::Scrub), all, 0, bytes).with_parts(inputs.len());
+        let part = |(level, s)| Part::new(&job, vec![s], vec![TokenRange::ALL], level);
+        let parts = inputs.into_iter().map(part).collect();
+        (job, parts)
+    }
+
     fn new(
         id: u64,
         table: Arc<Table>,
@@ -172,6 +190,8 @@ impl Job {
             bytes_total,
             bytes_done: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
+            entries: AtomicU64::new(0),
+            lost: Mutex::default(),
             ended: Mutex::default(),
         }
     }
@@ -390,6 +410,12 @@ impl Part {
             return Ok(Box::new(MemtableCursor::new(frozen.memtable.clone(), from, range.last, usize::MAX)));
         }
         let cursor = |s: &Arc<SsTable>| SstCursor::new(s.clone(), from.clone(), range.last, false);
+        if let [single] = &self.inputs[..]
+            && self.job.salvages()
+        {
+            let cursor = SstCursor::salvage(single.clone());
+            return Ok(Box::new(Salvage { cursor, job: self.job.clone(), told: false }));
+        }
         if let [single] = &self.inputs[..] {
             return Ok(Box::new(cursor(single)));
         }

@@ -7,7 +7,8 @@ mod jobs;
 mod levels;
 mod range_delete;
 mod read;
-mod snapshot;
+mod scrub;
+mod snapshots;
 mod stats;
 mod table;
 mod verify;
@@ -16,15 +17,17 @@ mod write;
 pub use background::{Lane, Step};
 pub use jobs::RunningJob;
 pub use stats::{EngineStats, TableStats};
-pub use verify::{Damage, Progress, Scrubbed};
+pub use scrub::Scrubbed;
+pub use verify::{Damage, Progress, Watch};
 
 use crate::LogPosition;
 use crate::error::{EngineError, OpenError};
-use crate::fs::{Fs, LockGuard, create_dirs};
+use crate::fs::{Fs, LockGuard, create_dirs, remove_tree};
 use crate::log::frame::LogRecordRef;
 use crate::log::{Log, LogOptions, segment};
 use crate::manifest::{self, Catalog};
 use crate::options::{EngineOptions, TableOptions};
+use crate::snapshot;
 use crate::sstable::SstShared;
 use arc_swap::ArcSwap;
 use dunlin_types::runtime::PlantedBug;
@@ -40,9 +43,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use table::Table;
 
 /// Folder of the tables' folders.
-const TABLES: &str = "tables";
+pub(crate) const TABLES: &str = "tables";
 /// File that is locked while an engine is open.
-const LOCK: &str = "engine.lock";
+pub(crate) const LOCK: &str = "engine.lock";
 
 type Tables = BTreeMap<TableId, Arc<Table>>;
 
@@ -64,6 +67,8 @@ pub struct Engine {
     /// Counts calls of [`Engine::interrupt`].
     interrupted: AtomicU64,
     shared: Arc<SstShared>,
+    /// Held while snapshots come and go.
+    snapshots: Mutex<()>,
     /// Of all memtables.
     memtable_bytes: AtomicU64,
     counters: Counters,
@@ -81,14 +86,19 @@ impl Engine {
             _ => EngineError::io(format!("lock {LOCK}"), &e).into(),
         })?;
         let shared = Arc::new(SstShared::new(options.block_cache_bytes, options.block_bytes));
-        let catalog = manifest::read_catalog(&*fs)?;
+        // A restore that was begun is ended first; its log is empty.
+        let restored = snapshot::resume(&*fs)?;
+        let catalog = manifest::read_catalog(&*fs, "")?;
         // As a table's manifest: records of tables that it does not name are given up.
         fs.sync_dir("").map_err(|e| EngineError::io("sync the data directory", &e))?;
         let mut tables = Tables::new();
         for (&id, table) in catalog.iter().flatten() {
             tables.insert(id, Arc::new(Table::open(&*fs, id, table, &shared)?));
         }
-        let (log, memtable_bytes) = open_log(&fs, &options, &tables, catalog.is_some())?;
+        let (log, memtable_bytes) = open_log(&fs, &options, &tables, catalog.is_some() && !restored)?;
+        if restored {
+            snapshot::end(&*fs)?;
+        }
         if catalog.is_none() {
             manifest::write_catalog(&*fs, &Catalog::new())?;
         }
@@ -103,6 +113,7 @@ impl Engine {
             changed: Condvar::new(),
             interrupted: AtomicU64::new(0),
             shared,
+            snapshots: Mutex::default(),
             memtable_bytes: AtomicU64::new(memtable_bytes),
             counters: Counters::default(),
             _lock: lock,
@@ -240,6 +251,12 @@ impl Engine {
 
     /// Removes what unfinished flushes, compactions and drops left behind.
     fn remove_leftovers(&self) -> io::Result<()> {
+        remove_tree(&*self.fs, snapshot::REPLACED)?;
+        for (name, counts) in snapshot::folders(&*self.fs)? {
+            if !counts {
+                remove_tree(&*self.fs, &snapshot::folder(&name))?;
+            }
+        }
         let catalog = self.catalog.lock();
         for keyspace in self.fs.list(TABLES)?.into_iter().filter(|e| e.is_dir) {
             let keyspace = format!("{TABLES}/{}", keyspace.name);

@@ -37,6 +37,7 @@ impl Engine {
             let (job, parts) = Job::range_delete(id, table.clone(), inputs, &kept);
             self.check_space(job.bytes_total)?;
             Ok(Some((job, parts)))
-        })
+        })?;
+        Ok(())
     }
 }

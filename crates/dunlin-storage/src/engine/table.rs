@@ -201,6 +201,11 @@ impl Table {
         self.next_sequence.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// No SSTable has this sequence number or a higher one.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence.load(Ordering::Relaxed)
+    }
+
     /// Sets the memtable aside for a flush; false if it is empty.
     pub(crate) fn freeze(&self, log: &Log) -> bool {
         let _gate = self.gate.write();

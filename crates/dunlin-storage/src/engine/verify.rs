@@ -1,9 +1,14 @@
 //! Reading everything to find damage.
 
 use super::Engine;
+use super::table::Table;
 use crate::error::EngineError;
+use crate::sstable::SsTable;
+use crate::sstable::verify::{SstDamage, SstVerifier};
 use dunlin_types::{TableId, TokenRange};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How far a long call has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,39 +34,53 @@ pub struct Damage {
     pub range: Option<TokenRange>,
 }
 
-/// What [`Engine::scrub`] did.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Scrubbed {
-    /// SSTables that were rewritten.
-    pub rewritten: u64,
-    /// Entries that were kept.
-    pub entries: u64,
-    /// Token ranges of which entries were lost. They must be taken from other replicas before they are served.
-    pub lost: Vec<TokenRange>,
-    /// Where the damaged files are now, below the data directory.
-    pub set_aside: Vec<String>,
-}
+/// What [`Engine::verify`] and [`Engine::scrub`] tell as they go; [`ControlFlow::Break`] ends them.
+pub type Watch<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 impl Engine {
-    /// Reads every block of every SSTable of a table from the disk and checks it. `progress` is called every
-    /// few MiB and may end it with [`ControlFlow::Break`]. Returns the damage found; reading goes on behind it.
-    pub fn verify(
-        &self,
-        table: TableId,
-        _progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Vec<Damage>, EngineError> {
-        self.table(table)?;
-        Err(EngineError::Refused("verify is not built yet".into()))
+    /// Reads every block of every SSTable of a table from the disk and checks it. `watch` is called every few MiB.
+    /// Returns the damage found; reading goes on behind it. Error: the call was broken off.
+    pub fn verify(&self, table: TableId, watch: Watch<'_>) -> Result<Vec<Damage>, EngineError> {
+        let table = self.table(table)?;
+        let found = self.verify_sstables(&table, watch)?;
+        Ok(found.into_iter().flat_map(|(_, damages)| damages).collect())
     }
 
-    /// Rewrites the SSTables of a table that are damaged, keeping every entry that can be read, and sets the
-    /// damaged files aside in `damaged/`. As [`Engine::verify`] it reads everything.
-    pub fn scrub(
+    /// The damaged SSTables, with their damage.
+    pub(super) fn verify_sstables(
         &self,
-        table: TableId,
-        _progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<Scrubbed, EngineError> {
-        self.table(table)?;
-        Err(EngineError::Refused("scrub is not built yet".into()))
+        table: &Table,
+        watch: Watch<'_>,
+    ) -> Result<Vec<(Arc<SsTable>, Vec<Damage>)>, EngineError> {
+        let before = self.interrupted.load(Ordering::Relaxed);
+        let state = table.state();
+        let bytes_total = state.sstables.iter().map(|(_, s)| s.file_bytes()).sum();
+        let (mut found, mut bytes_done) = (Vec::new(), 0);
+        for (_, sstable) in state.sstables.iter() {
+            let mut verifier = SstVerifier::new(sstable.clone());
+            loop {
+                let step = verifier.step(self.options.step_bytes);
+                bytes_done += step;
+                let progress = Progress { file: sstable.path().to_owned(), bytes_done, bytes_total };
+                let broken = watch(progress).is_break();
+                if broken || self.interrupted.load(Ordering::Relaxed) != before {
+                    return Err(EngineError::Interrupted);
+                }
+                if step == 0 {
+                    break;
+                }
+            }
+            let damage = |d: &SstDamage| Damage {
+                file: sstable.path().to_owned(),
+                offset: d.offset,
+                what: d.what.to_owned(),
+                range: d.range,
+            };
+            let damages: Vec<_> = verifier.damages().iter().map(damage).collect();
+            if !damages.is_empty() {
+                found.push((sstable.clone(), damages));
+            }
+        }
+        Ok(found)
     }
 }

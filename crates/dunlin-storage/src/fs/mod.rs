@@ -152,6 +152,20 @@ pub fn replace_file(fs: &dyn Fs, path: &str, bytes: &[u8]) -> io::Result<()> {
     fs.sync_dir(parent(path))
 }
 
+/// Removes a directory with all that is in it; nothing happens if there is none. Not durable by itself.
+pub fn remove_tree(fs: &dyn Fs, path: &str) -> io::Result<()> {
+    let entries = match fs.list(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let inner = format!("{path}/{}", entry.name);
+        if entry.is_dir { remove_tree(fs, &inner)? } else { fs.remove(&inner)? }
+    }
+    fs.remove_dir(path)
+}
+
 /// The path of the directory that holds `path`; empty for the data directory.
 pub fn parent(path: &str) -> &str {
     path.rfind('/').map_or("", |at| &path[..at])

@@ -7,5 +7,6 @@ mod faults;
 mod golden;
 mod model;
 mod planted;
+mod snapshot;
 mod support;
 mod tables;
