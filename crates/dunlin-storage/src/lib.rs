@@ -29,6 +29,7 @@ pub use compaction::purge::PurgeRule;
 pub use engine::{Damage, Engine, EngineStats, Lane, Progress, RunningJob, Scrubbed, Step, TableStats, Watch};
 pub use error::{EngineError, OpenError, UpdateError};
 pub use log::LogStatistics;
+pub use log::scrub::{LogDamage, LogScrub, scrub_log};
 pub use options::{CompactionOptions, EngineOptions, Strategy, TableOptions};
 pub use snapshot::{Snapshot, SnapshotTable};
 #[doc(hidden)]

@@ -290,12 +290,7 @@ fn open_log(
     expected: bool,
 ) -> Result<(Log, u64), OpenError> {
     let checked = options.planted != Some(PlantedBug::LogUnchecked);
-    let log_options = LogOptions {
-        segment_bytes: options.log_segment_bytes,
-        block_bytes: options.log_block_bytes,
-        spares_max: options.log_spares_max,
-        checked,
-    };
+    let log_options = LogOptions::of(options);
     let held = AtomicU64::new(0);
     let take = |logged: &LogRecordRef<'_>| {
         let Some(table) = tables.get(&logged.table) else {

@@ -88,6 +88,11 @@ impl Frame {
         Some(Frame { header, checksum: u64_at(bytes, 0)?, at, payload })
     }
 
+    /// As [`Frame::parse`], for whatever position the frame names.
+    pub(crate) fn parse_anywhere(file: &[u8], at: usize, segment: u64) -> Option<Frame> {
+        Frame::parse(file, at, segment, u64_at(file.get(at..)?, 24)?)
+    }
+
     /// Whether its bytes in the file are those that were written.
     pub(crate) fn is_whole(&self, file: &[u8]) -> bool {
         file.get(self.at + 8..self.payload.end).is_some_and(|bytes| checksum(0, bytes) == self.checksum)

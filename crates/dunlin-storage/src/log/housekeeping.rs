@@ -51,8 +51,10 @@ impl Log {
             if free.is_empty() {
                 return Ok(false);
             }
-            // A synced frame must say that the segments may be missing before they are.
-            writer.low = writer.low.max(low.0);
+            // A synced frame must say that the segments may be missing before they are. Nothing stands between
+            // a segment and the next, which begins further behind it after a restart.
+            let kept = writer.segments.get(free.len()).map_or(0, |s| s.base);
+            writer.low = writer.low.max(low.0).max(kept);
             self.write_buffer(writer, true, Reach::Durable)?;
             free
         };
@@ -94,7 +96,7 @@ impl Log {
     }
 
     /// One is enough, and only where writers wait for syncs.
-    fn wants_spare(&self) -> bool {
+    pub(super) fn wants_spare(&self) -> bool {
         let writer = self.writer.lock();
         let used = writer.segments.back().map_or(0, |s| s.end - s.base);
         writer.spares.is_empty()

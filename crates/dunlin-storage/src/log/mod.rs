@@ -14,6 +14,7 @@ pub(crate) mod frame;
 mod group;
 mod housekeeping;
 pub(crate) mod recovery;
+pub(crate) mod scrub;
 pub(crate) mod segment;
 mod statistics;
 mod writer;
@@ -23,7 +24,9 @@ pub use statistics::LogStatistics;
 use crate::LogPosition;
 use crate::error::{EngineError, OpenError};
 use crate::fs::{AlignedBuffer, Fs};
+use crate::options::EngineOptions;
 use crate::parallel::Parallel;
+use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{TableId, Token};
 use frame::{FRAME_HEADER_BYTES, FrameHeader, LogRecordRef, RECORD_OVERHEAD_BYTES_MAX};
 use group::Group;
@@ -55,6 +58,25 @@ pub(crate) struct LogOptions {
     pub(crate) spares_max: usize,
     /// False only for the planted bug that ignores checksums in recovery.
     pub(crate) checked: bool,
+}
+
+impl LogOptions {
+    /// What of the engine's options is the log's.
+    pub(crate) fn of(options: &EngineOptions) -> LogOptions {
+        LogOptions {
+            segment_bytes: options.log_segment_bytes,
+            block_bytes: options.log_block_bytes,
+            spares_max: options.log_spares_max,
+            checked: options.planted != Some(PlantedBug::LogUnchecked),
+        }
+    }
+
+    /// With sizes within their bounds.
+    fn rounded(self) -> LogOptions {
+        let block_bytes = self.block_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX).next_power_of_two();
+        let segment_bytes = self.segment_bytes.clamp(2 * block_bytes, SEGMENT_BYTES_MAX);
+        LogOptions { block_bytes, segment_bytes, ..self }
+    }
 }
 
 pub(crate) struct Log {
@@ -94,9 +116,8 @@ impl Log {
         needed: &(dyn Fn(TableId, u64) -> bool + Sync),
         take: &(dyn Fn(&LogRecordRef<'_>) -> Result<(), EngineError> + Sync),
     ) -> Result<Log, OpenError> {
-        let block_bytes = options.block_bytes.next_power_of_two().clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
-        let segment_bytes = options.segment_bytes.clamp(2 * block_bytes, SEGMENT_BYTES_MAX);
-        let options = LogOptions { block_bytes, segment_bytes, ..options };
+        let options = options.rounded();
+        let block_bytes = options.block_bytes;
         let mut found = recovery::recover(&Replay { fs: &*fs, options: &options, parallel, needed, take })?;
         if expected && found.segments.is_empty() {
             return Err(EngineError::damaged(segment::DIR, 0, "the log is missing").into());
@@ -111,7 +132,7 @@ impl Log {
             chain = append_tail(&mut blocks, &mut found, &header, chain);
             end = base + blocks.len() as u64;
         } else {
-            // An attempt that a crash ended may have used the same id and the same spare, with a tail.
+            // A start that a crash ended may have put a tail into the same spare, behind the very same header.
             blocks.resize(2 * block_bytes as usize);
         }
         let file = segment::create(&*fs, &header, &blocks, found.spares.pop())?;
@@ -282,3 +303,6 @@ fn append_tail(blocks: &mut AlignedBuffer, found: &mut Recovered, header: &Segme
     };
     frame::seal(&mut blocks[start..], tail.len(), &header)
 }
+
+#[cfg(test)]
+mod tests;
