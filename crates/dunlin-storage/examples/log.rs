@@ -1,4 +1,5 @@
-//! Figures of durable writes on a real disk: `cargo run --release --example log -- [seconds] [folder]`.
+//! Figures of durable writes on a real disk: `cargo run --release --example log -- [seconds] [folder]`; times of a
+//! call and processor time for each write are in microseconds.
 //!
 //! On a busy machine run it under `chrt -f 1`: otherwise each sync ends in a wait for the scheduler's next tick,
 //! and the neighbours are measured. The first lines are the disk's own figures, to compare with.
@@ -6,7 +7,7 @@
 
 use dunlin_storage::fs::{AlignedBuffer, File, Fs, OpenMode, OsFs};
 use dunlin_storage::parallel::Threads;
-use dunlin_storage::{Engine, EngineOptions, LogPosition, TableOptions};
+use dunlin_storage::{Engine, EngineOptions, Lane, LogPosition, Strategy, TableOptions};
 use dunlin_types::record::Latest;
 use dunlin_types::schema::Compression;
 use dunlin_types::{HostId, Key, Micros, Record, TableId, Token, Value};
@@ -44,17 +45,25 @@ impl Rows {
     }
 }
 
+/// Processor time of this process so far, as the system counts it: in ticks of 10 ms.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 /// Time of each call of one thread: percentiles.
-fn print(what: &str, count: u64, took: Duration, times: &mut [u64], engine: Option<&Engine>) {
+fn print(what: &str, count: u64, took: Duration, cpu: f64, times: &mut [u64], engine: Option<&Engine>) {
     times.sort_unstable();
     let at =
         |part: f64| times.get((times.len() as f64 * part) as usize).map_or(0.0, |&ns| ns as f64 / 1_000.0);
     print!(
-        "{what:<40} {:>8.0}/s   us p50 {:>7.1} p99 {:>7.1} p99.9 {:>7.1}",
+        "{what:<40} {:>8.0}/s   us p50 {:>7.1} p99 {:>7.1} p99.9 {:>7.1} cpu {:>5.2}",
         count as f64 / took.as_secs_f64(),
         at(0.5),
         at(0.99),
-        at(0.999)
+        at(0.999),
+        cpu * 1e6 / count.max(1) as f64
     );
     if let Some(log) = engine.map(|engine| engine.stats().log) {
         let batch = log.records as f64 / log.frames.max(1) as f64;
@@ -74,7 +83,7 @@ fn run(
     engine: Option<&Engine>,
     work: &(dyn Fn(u64, u64) -> Outcome<u64> + Sync),
 ) -> Outcome<()> {
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let end = start + Duration::from_secs_f64(seconds);
     let (count, mut times) = std::thread::scope(|scope| {
         let spawn = |thread| {
@@ -98,7 +107,7 @@ fn run(
         }
         Outcome::Ok(sum)
     })?;
-    print(what, count, start.elapsed(), &mut times, engine);
+    print(what, count, start.elapsed(), cpu_seconds() - cpu, &mut times, engine);
     Ok(())
 }
 
@@ -109,7 +118,7 @@ fn open(dir: &str, name: &str) -> Outcome<Engine> {
     let options = TableOptions {
         dir: "tables/bench/kv".to_owned(),
         compression: Compression::Lz4,
-        compaction: dunlin_storage::Strategy::Leveled,
+        compaction: Strategy::default(),
     };
     engine.create_table(TABLE, options)?;
     Ok(engine)
@@ -121,7 +130,7 @@ fn maintained(engine: &Engine, measured: impl FnOnce() -> Outcome<()>) -> Outcom
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| -> Outcome<()> {
             while !stop.load(Ordering::Relaxed) {
-                if !engine.maintenance(dunlin_storage::Lane::Any)?.worked {
+                if !engine.maintenance(Lane::Any)?.worked {
                     std::thread::sleep(Duration::from_millis(20));
                 }
             }
