@@ -26,7 +26,9 @@ mod sstable;
 
 pub use compaction::Why;
 pub use compaction::purge::PurgeRule;
-pub use engine::{Damage, Engine, EngineStats, Lane, Progress, RunningJob, Scrubbed, Step, TableStats, Watch};
+pub use engine::{
+    Damage, Engine, EngineStats, Lane, Progress, RunningJob, Scrubbed, Step, TableStats, Watch,
+};
 pub use error::{EngineError, OpenError, UpdateError};
 pub use log::LogStatistics;
 pub use log::scrub::{LogDamage, LogScrub, scrub_log};

@@ -54,10 +54,8 @@ pub(super) fn choose(candidates: &[Candidate], options: &CompactionOptions) -> O
         .map(|level| {
             // In thousandths of the target; a level that should be empty comes first.
             let (held, target) = (held[usize::from(level)], targets.bytes[usize::from(level)]);
-            (
-                if target == 0 { held.saturating_mul(1_000) } else { held.saturating_mul(1_000) / target },
-                level,
-            )
+            let thousand = held.saturating_mul(1_000);
+            (thousand.checked_div(target).unwrap_or(thousand), level)
         })
         .filter(|&(score, _)| score > 1_000)
         .collect();

@@ -212,7 +212,13 @@ fn purgeable(statistics: &SstStatistics, tried: Option<Micros>, before: Micros) 
     };
     let tombstones_only = statistics.gone == statistics.tombstones;
     let first = if tombstones_only { statistics.tombstone_written_min } else { statistics.written_min };
-    let old = |at| share(first, statistics.written_max, at).min(share(statistics.gone_at_min, statistics.gone_at_max, at));
+    let old = |at| {
+        share(first, statistics.written_max, at).min(share(
+            statistics.gone_at_min,
+            statistics.gone_at_max,
+            at,
+        ))
+    };
     let share = old(before).saturating_sub(tried.map_or(0, old));
     (u128::from(statistics.gone) * share / 1_000) as u64
 }
@@ -243,10 +249,18 @@ mod tests {
             (Some(1_500), 2_000, 250),
             (Some(2_000), 9_000, 0),
         ] {
-            assert_eq!(purgeable(&tombstones, tried.map(micros), micros(before)), expected, "{tried:?} {before}");
+            assert_eq!(
+                purgeable(&tombstones, tried.map(micros), micros(before)),
+                expected,
+                "{tried:?} {before}"
+            );
         }
-        let expiring =
-            SstStatistics { tombstones: 0, gone_at_min: micros(10_000), gone_at_max: micros(19_999), ..tombstones };
+        let expiring = SstStatistics {
+            tombstones: 0,
+            gone_at_min: micros(10_000),
+            gone_at_max: micros(19_999),
+            ..tombstones
+        };
         for (before, expected) in [(10_000, 0), (15_000, 250), (20_000, 500)] {
             assert_eq!(purgeable(&expiring, None, micros(before)), expected, "{before}");
         }

@@ -16,8 +16,8 @@ mod write;
 
 pub use background::{Lane, Step};
 pub use jobs::RunningJob;
-pub use stats::{EngineStats, TableStats};
 pub use scrub::Scrubbed;
+pub use stats::{EngineStats, TableStats};
 pub use verify::{Damage, Progress, Watch};
 
 use crate::LogPosition;

@@ -142,7 +142,7 @@ impl BlockCache {
         let Some(block) = &*pin else { return Err(show) };
         let shown = show(block);
         drop(pin);
-        if self.hits.add() % TOLD_HITS == 0 {
+        if self.hits.add().is_multiple_of(TOLD_HITS) {
             self.cache.get(&id);
         }
         Ok(shown)

@@ -228,7 +228,7 @@ fn golden_sstables() {
     for n in 0..24u64 {
         // Two keys share a token, and one block has wide slots.
         let token = Token(if n < 20 { (n / 2) << 40 } else { n << 59 });
-        let data = (n % 5 != 0).then(|| [b'v'; 30]);
+        let data = (n % 5 != 0).then_some([b'v'; 30]);
         let expires = (n % 3 == 0).then_some(1_800_000_000_000_000);
         let stored = record(1_700_000_000_000_000 + n, expires, data.as_ref().map(|d| &d[..]));
         rows.insert((token, format!("golden:{n}").into_bytes()), stored);

@@ -364,7 +364,8 @@ fn replay_on_threads_keeps_the_order_of_a_key() {
             seen.lock().push((record.key[0], round));
             Ok(())
         };
-        let log = Log::open(shared(&fs), tiny(), true, &Threads::new(workers), &|_, _| true, &take).expect("open");
+        let log =
+            Log::open(shared(&fs), tiny(), true, &Threads::new(workers), &|_, _| true, &take).expect("open");
         assert_eq!(log.statistics().records_recovered, 600);
         let seen = seen.into_inner();
         for key in 0..10 {
