@@ -34,8 +34,9 @@ pub const STATEMENTS: [&str; 20] = [
 const USING_OPTIONS: [&str; 9] =
     ["AFTER", "CONSISTENCY", "CONTEXT", "DURABILITY", "PAGE", "REQUEST", "TIMEOUT", "TIMESTAMP", "TTL"];
 const TYPES: [&str; 6] = ["bigint", "blob", "boolean", "double", "text", "uuid"];
-const WITH_OPTIONS: [&str; 9] = [
+const WITH_OPTIONS: [&str; 10] = [
     "comment",
+    "compaction",
     "compression",
     "conflicts",
     "default_time_to_live",

@@ -39,7 +39,7 @@ pub fn table(def: &TableDef) -> String {
     let name = TableName { keyspace: Some(def.keyspace.clone()), table: def.name.clone() };
     format!(
         "CREATE TABLE {name} ({} {} PRIMARY KEY, {} {}) WITH conflicts = '{}' AND default_time_to_live = {} \
-         AND gc_grace_seconds = {} AND compression = '{}' AND speculative_retry = {} AND comment = {};",
+         AND gc_grace_seconds = {} AND compaction = '{}' AND compression = '{}' AND speculative_retry = {} AND comment = {};",
         Quoted(&def.key_column),
         def.key_type.name(),
         Quoted(&def.value_column),
@@ -47,6 +47,7 @@ pub fn table(def: &TableDef) -> String {
         def.conflicts.name(),
         def.default_time_to_live_s,
         def.gc_grace_s,
+        def.compaction.name(),
         def.compression.name(),
         text(&def.speculative_retry),
         text(&def.comment)

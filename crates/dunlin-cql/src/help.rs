@@ -112,6 +112,7 @@ ALTER TABLE t WITH option = value [AND ...]
   conflicts              'siblings' or 'last_write_wins' (not to be altered)
   default_time_to_live   seconds; 0 is for ever
   gc_grace_seconds       youngest age at which a deletion may be forgotten
+  compaction             'leveled' (reads find little to look into), 'tiered' (data is rewritten less)
   compression            'lz4' or 'none'
   speculative_retry      '99p', '50ms' or 'none'
   comment                a string

@@ -83,6 +83,7 @@ impl SystemTable {
                 "conflicts",
                 "default_time_to_live",
                 "gc_grace_seconds",
+                "compaction",
                 "compression",
                 "speculative_retry",
                 "comment",

@@ -5,7 +5,9 @@
 use crate::store::{LocalStore, table_options};
 use dunlin_cql::operation::SchemaChange;
 use dunlin_storage::Engine;
-use dunlin_types::schema::{Compression, GC_GRACE_DEFAULT_S, KeyType, Replication, Schema, ValueType};
+use dunlin_types::schema::{
+    Compaction, Compression, GC_GRACE_DEFAULT_S, KeyType, Replication, Schema, ValueType,
+};
 use dunlin_types::{ConflictMode, ErrorCode, Hlc, HostId, KeyspaceDef, TableDef, TableId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ pub fn default_schema(stamp: (Hlc, HostId), table: u64, replication_factor: u32)
         default_time_to_live_s: 0,
         gc_grace_s: GC_GRACE_DEFAULT_S,
         compression: Compression::default(),
+        compaction: Compaction::default(),
         speculative_retry: "99p".to_owned(),
         comment: String::new(),
     };

@@ -149,6 +149,26 @@ impl Compression {
     }
 }
 
+/// How a table's SSTables are merged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Compaction {
+    /// Levels of disjoint SSTables: reads look into few of them, deleted data takes little space.
+    #[default]
+    Leveled,
+    /// SSTables of like size together: written less often, for tables that are written far more than read.
+    Tiered,
+}
+
+impl Compaction {
+    /// As in `WITH compaction = '...'`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compaction::Leveled => "leveled",
+            Compaction::Tiered => "tiered",
+        }
+    }
+}
+
 /// A table: one key column, one value column.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TableDef {
@@ -174,6 +194,9 @@ pub struct TableDef {
     pub gc_grace_s: u32,
     /// Of its SSTables.
     pub compression: Compression,
+    /// Of its SSTables. Schemas saved before there was a choice are leveled.
+    #[serde(default)]
+    pub compaction: Compaction,
     /// As given: `99p`, `50ms`, `none`.
     pub speculative_retry: String,
     /// Free text.

@@ -11,8 +11,8 @@ use crate::system;
 use dunlin_types::ErrorCode;
 use dunlin_types::limits::REPLICATION_FACTOR_MAX;
 use dunlin_types::schema::{
-    Compression, ConflictMode, GC_GRACE_DEFAULT_S, KeyType, KeyspaceDef, Replication, TableDef, TableId,
-    ValueType,
+    Compaction, Compression, ConflictMode, GC_GRACE_DEFAULT_S, KeyType, KeyspaceDef, Replication, TableDef,
+    TableId, ValueType,
 };
 use std::collections::BTreeMap;
 
@@ -26,8 +26,15 @@ pub(super) const VALUE_TYPES: [ValueType; 6] = [
     ValueType::Boolean,
     ValueType::Uuid,
 ];
-const TABLE_OPTIONS: [&str; 6] =
-    ["conflicts", "default_time_to_live", "gc_grace_seconds", "compression", "speculative_retry", "comment"];
+const TABLE_OPTIONS: [&str; 7] = [
+    "conflicts",
+    "default_time_to_live",
+    "gc_grace_seconds",
+    "compaction",
+    "compression",
+    "speculative_retry",
+    "comment",
+];
 const KEYSPACE_OPTIONS: [&str; 3] = ["replication", "sloppy_quorum", "durable_writes"];
 
 impl Lookup<'_> {
@@ -98,6 +105,7 @@ impl Lookup<'_> {
             default_time_to_live_s: 0,
             gc_grace_s: GC_GRACE_DEFAULT_S,
             compression: Compression::default(),
+            compaction: Compaction::default(),
             speculative_retry: "99p".to_owned(),
             comment: String::new(),
         };
@@ -314,6 +322,13 @@ fn set_table_options(def: &mut TableDef, options: Vec<WithOption>, new: bool) ->
             }
             "default_time_to_live" => def.default_time_to_live_s = seconds(&name, value, TTL_S_MAX)?,
             "gc_grace_seconds" => def.gc_grace_s = seconds(&name, value, TTL_S_MAX)?,
+            "compaction" => {
+                def.compaction = match value {
+                    OptionValue::Literal(Literal::Text(text)) => compaction(&text)?,
+                    OptionValue::Map(entries) => compaction_class(entries)?,
+                    OptionValue::Literal(_) => return Err(invalid(COMPACTION)),
+                };
+            }
             "compression" => {
                 def.compression = match text(&name, value)?.as_str() {
                     "lz4" => Compression::Lz4,
@@ -336,6 +351,28 @@ fn set_table_options(def: &mut TableDef, options: Vec<WithOption>, new: bool) ->
         }
     }
     Ok(())
+}
+
+const COMPACTION: &str = "compaction is 'leveled' or 'tiered'";
+
+fn compaction(text: &str) -> Planned<Compaction> {
+    match text {
+        "leveled" => Ok(Compaction::Leveled),
+        "tiered" => Ok(Compaction::Tiered),
+        _ => Err(invalid(COMPACTION)),
+    }
+}
+
+/// As Cassandra writes it: `{'class': 'LeveledCompactionStrategy'}`.
+fn compaction_class(entries: Vec<(Literal, Literal)>) -> Planned<Compaction> {
+    let [(Literal::Text(key), Literal::Text(class))] = entries.as_slice() else {
+        return Err(invalid(COMPACTION));
+    };
+    match (key.as_str(), class.rsplit('.').next()) {
+        ("class", Some("LeveledCompactionStrategy")) => Ok(Compaction::Leveled),
+        ("class", Some("SizeTieredCompactionStrategy")) => Ok(Compaction::Tiered),
+        _ => Err(invalid(COMPACTION)),
+    }
 }
 
 fn boolean(name: &str, value: OptionValue) -> Planned<bool> {

@@ -4,7 +4,9 @@ use crate::statement::Durability;
 use crate::system::SystemTable;
 use crate::{describe, parse};
 use bytes::Bytes;
-use dunlin_types::schema::{Compression, ConflictMode, KeyspaceDef, Replication, TableDef, TableId};
+use dunlin_types::schema::{
+    Compaction, Compression, ConflictMode, KeyspaceDef, Replication, TableDef, TableId,
+};
 use dunlin_types::{HostId, Key, Micros, Token, TokenRange};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -285,6 +287,26 @@ fn definitions_that_are_there_already() {
 }
 
 #[test]
+fn compaction_is_chosen_and_changed() {
+    let check = |statement: &str, expected: Compaction| match planned(statement) {
+        Ok(Operation::Schema(SchemaChange::CreateTable(def) | SchemaChange::AlterTable(def))) => {
+            assert_eq!(def.compaction, expected, "{statement}");
+        }
+        other => panic!("{statement}: {other:?}"),
+    };
+    check("CREATE TABLE t (k text PRIMARY KEY, v text)", Compaction::Leveled);
+    check("CREATE TABLE t (k text PRIMARY KEY, v text) WITH compaction = 'tiered'", Compaction::Tiered);
+    check("ALTER TABLE kv WITH compaction = 'tiered'", Compaction::Tiered);
+    check("ALTER TABLE kv WITH compaction = {'class': 'SizeTieredCompactionStrategy'}", Compaction::Tiered);
+    check("ALTER TABLE kv WITH compaction = {'class': 'LeveledCompactionStrategy'}", Compaction::Leveled);
+    for wrong in ["'fast'", "7", "{'class': 'TimeWindow'}", "{'class': 'LeveledCompactionStrategy', 'x': 1}"]
+    {
+        let statement = format!("ALTER TABLE kv WITH compaction = {wrong}");
+        check_invalid(&statement, "compaction is 'leveled' or 'tiered'");
+    }
+}
+
+#[test]
 fn batches_hand_their_options_down() {
     let statement = "BEGIN BATCH USING CONSISTENCY ONE AND TTL 5; INSERT INTO kv (key, value) VALUES ('a', 'b') USING TTL 6; \
                      UPDATE kv SET value = 'c' WHERE key = 'b'; DELETE FROM kv WHERE key = 'c' APPLY BATCH;";
@@ -345,10 +367,11 @@ fn table_def() -> impl Strategy<Value = TableDef> {
     let modes = (
         prop::sample::select(&[ConflictMode::Siblings, ConflictMode::LastWriteWins][..]),
         prop::sample::select(&[Compression::Lz4, Compression::None][..]),
+        prop::sample::select(&[Compaction::Leveled, Compaction::Tiered][..]),
         prop::sample::select(&["99p", "99.9p", "50ms", "none"][..]),
     );
     (names, types, modes, 0u32..1000, 0u32..1_000_000, text()).prop_map(
-        |(names, types, (conflicts, compression, retry), ttl, gc_grace_s, comment)| TableDef {
+        |(names, types, (conflicts, compression, compaction, retry), ttl, gc_grace_s, comment)| TableDef {
             id: TableId(0),
             keyspace: "fast".into(),
             name: names.0,
@@ -360,6 +383,7 @@ fn table_def() -> impl Strategy<Value = TableDef> {
             default_time_to_live_s: ttl,
             gc_grace_s,
             compression,
+            compaction,
             speculative_retry: retry.into(),
             comment,
         },

@@ -24,7 +24,7 @@ use dunlin_storage::fs::MemFs;
 use dunlin_transport::{Handler, Incoming, Transport};
 use dunlin_types::runtime::{BoxFuture, Clock, SharedRuntime};
 use dunlin_types::schema::ConflictMode;
-use dunlin_types::schema::{Compression, KeyType, Replication, Schema, ValueType};
+use dunlin_types::schema::{Compaction, Compression, KeyType, Replication, Schema, ValueType};
 use dunlin_types::{
     Actor, ClusterError, ClusterId, Consistency, Context, Generation, HlcClock, HostId, Key, KeyspaceDef,
     Micros, PartitionerKey, Record, TableDef, TableId,
@@ -112,6 +112,7 @@ pub fn table(id: u64, conflicts: ConflictMode) -> TableDef {
         default_time_to_live_s: 0,
         gc_grace_s: 864_000,
         compression: Compression::Lz4,
+        compaction: Compaction::default(),
         speculative_retry: "99p".into(),
         comment: String::new(),
     }

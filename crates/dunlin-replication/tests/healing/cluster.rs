@@ -15,7 +15,7 @@ use dunlin_transport::{Handler, Incoming, Lane, Transport, TransportError};
 use dunlin_types::host::{Actor, ClusterId, Generation};
 use dunlin_types::record::Latest;
 use dunlin_types::runtime::{BoxFuture, Clock, PlantedBug, Rng, Runtime, SharedRuntime, TaskHandle};
-use dunlin_types::schema::{Compression, KeyType, Replication, Schema, ValueType};
+use dunlin_types::schema::{Compaction, Compression, KeyType, Replication, Schema, ValueType};
 use dunlin_types::{
     ConflictMode, HlcClock, HostId, Key, KeyspaceDef, Micros, Mono, PartitionerKey, Record, TableDef,
     TableId, Token, TokenRange, Value,
@@ -268,6 +268,7 @@ pub fn schema(tables: &[TableId]) -> Arc<Schema> {
             default_time_to_live_s: 0,
             gc_grace_s: 0,
             compression: Compression::None,
+            compaction: Compaction::default(),
             speculative_retry: String::new(),
             comment: String::new(),
         };

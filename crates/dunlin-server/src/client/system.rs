@@ -102,6 +102,7 @@ fn tables(view: &View) -> Vec<Vec<Cell>> {
                 Cell::text(def.conflicts.name()),
                 Cell::text(def.default_time_to_live_s.to_string()),
                 Cell::text(def.gc_grace_s.to_string()),
+                Cell::text(def.compaction.name()),
                 Cell::text(def.compression.name()),
                 Cell::text(&def.speculative_retry),
                 Cell::text(&def.comment),
