@@ -4,7 +4,7 @@
 use crate::store::{Durability, ReplicaStore, StoreError, Updated};
 use dunlin_types::record::SiblingSet;
 use dunlin_types::runtime::{BoxFuture, PlantedBug, SharedRuntime};
-use dunlin_types::{HlcClock, Key, Record, TableId, Token};
+use dunlin_types::{HlcClock, Key, Record, TableId, Token, TokenRange};
 use std::sync::Arc;
 
 /// The store with what surrounds it.
@@ -20,6 +20,19 @@ impl Local {
     /// Puts the parts together.
     pub fn new(store: Arc<dyn ReplicaStore>, runtime: SharedRuntime, clock: Arc<HlcClock>) -> Local {
         Local { store, runtime, clock }
+    }
+
+    /// Reads for a client.
+    pub fn read(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+    ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
+        match self.store.serves(table, TokenRange { first: token, last: token }) {
+            Ok(()) => self.store.get(table, token, key),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
     }
 
     /// Joins a record that another coordinator made (or this one, in last_write_wins tables).

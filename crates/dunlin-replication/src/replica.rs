@@ -112,7 +112,7 @@ impl Replica {
     async fn read(&self, from: HostId, fence: Fence, request: ReadRequest) -> Result<Response, Refusal> {
         let view = self.core.views.load();
         self.check_read(&view, from, fence, request.table, &[request.token])?;
-        let record = self.core.local.store.get(request.table, request.token, request.key).await;
+        let record = self.core.local.read(request.table, request.token, request.key).await;
         let record = record.map_err(|error| self.refusal(error))?;
         Ok(match request.digest {
             true => Response::Digest(record.as_ref().map(Record::digest)),
@@ -183,6 +183,7 @@ pub(crate) async fn scan_local(
     let ScanReplicaRequest { table, range, after, limit, bytes } = request;
     let store = &core.local.store;
     let limit = limit.max(1) as usize;
+    store.serves(table, range)?;
     let entries = store.scan(table, range, after, limit, bytes as usize).await?;
     let Some(last) = entries.last() else { return Ok((entries, false)) };
     if entries.len() >= limit {

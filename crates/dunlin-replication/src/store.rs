@@ -86,6 +86,12 @@ pub trait ReplicaStore: Send + Sync {
         durability: Durability,
     ) -> BoxFuture<'static, Result<Updated, StoreError>>;
 
+    /// Whether reads for clients may count on this copy of a range. Repair reads it all the same.
+    /// Error: data of it was lost and is not back yet.
+    fn serves(&self, _table: TableId, _range: TokenRange) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Records of a token range in (token, key) order, strictly after `after`, at most `limit` of
     /// them and at most about `bytes` bytes (always at least one if there is any).
     fn scan(

@@ -4,6 +4,7 @@
 //! section 3. Every change is durable before the call returns.
 
 use dunlin_storage::fs::{Fs, LockGuard, OpenMode, read_file, replace_file};
+use dunlin_storage::snapshot::RESTORED;
 use dunlin_types::runtime::{PlantedBug, Runtime};
 use dunlin_types::{Actor, ClusterId, Generation, HostId};
 use parking_lot::Mutex;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Format of the data directory that this build writes.
 const FORMAT: u32 = 1;
@@ -106,6 +108,8 @@ pub struct Identity {
     actor: Actor,
     dots: u64,
     first_start: bool,
+    went_back: bool,
+    forgone: AtomicBool,
     file: Mutex<NodeFile>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
@@ -138,6 +142,10 @@ impl Identity {
             clean: false,
         });
         file.generation = generation;
+        let went_back = exists(&*fs, RESTORED).map_err(|e| failed(dir, RESTORED, e))?;
+        if went_back {
+            file.clean = false;
+        }
         if !file.clean {
             file.dots = 0;
             if first_start || !runtime.planted(PlantedBug::DotsReused) {
@@ -160,6 +168,8 @@ impl Identity {
             actor,
             dots,
             first_start,
+            went_back,
+            forgone: AtomicBool::new(false),
             file: Mutex::new(file),
             lock: Mutex::new(Some(lock)),
         })
@@ -195,6 +205,17 @@ impl Identity {
         self.first_start
     }
 
+    /// Whether the directory was put back to an earlier state ([`RESTORED`]): then this is a new incarnation, and
+    /// whoever has noted what was lost removes the mark.
+    pub fn went_back(&self) -> bool {
+        self.went_back
+    }
+
+    /// Synced data was lost: the next start opens a new incarnation, however this run ends.
+    pub fn forgo(&self) {
+        self.forgone.store(true, Ordering::Release);
+    }
+
     /// The cluster that the node has joined, if it has.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.file.lock().cluster_id.as_deref().and_then(|id| id.parse().ok())
@@ -218,11 +239,18 @@ impl Identity {
     /// Marks a stop in order: the next start goes on in this incarnation after `dots`. Call it when every
     /// write is durable and no more can come; then [`Identity::release`].
     pub fn stopped_cleanly(&self, dots: u64) -> Result<(), IdentityError> {
+        if self.forgone.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut file = self.file.lock();
         file.clean = true;
         file.dots = dots;
         write(&*self.fs, &self.dir, &file)
     }
+}
+
+fn exists(fs: &dyn Fs, name: &str) -> io::Result<bool> {
+    Ok(fs.list("")?.iter().any(|entry| entry.name == name))
 }
 
 fn parse(dir: &Path, host: &str) -> Result<HostId, IdentityError> {

@@ -3,6 +3,7 @@
 //! Client requests are recorded as they end. Everything else is counted where it happens and read when somebody
 //! asks: whoever asks gives those values as [`Sample`]s. Names have the prefix `dunlin_` and base units.
 
+use crate::store::Meters;
 use dunlin_types::{Consistency, ErrorCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -83,19 +84,21 @@ pub struct Metrics {
     errors: Family<ErrorLabels, Counter>,
 }
 
-impl Default for Metrics {
-    fn default() -> Metrics {
+impl Metrics {
+    /// With what the store measures.
+    pub fn new(store: &Meters) -> Metrics {
         let mut registry = Registry::with_prefix("dunlin");
         let latencies: Latencies = Family::new_with_constructor(latency_histogram);
         let errors = Family::default();
         let help = "Time from a client's statement to its answer";
         registry.register_with_unit("client_request", help, Unit::Seconds, latencies.clone());
         registry.register("client_errors", "Statements answered with an error", errors.clone());
+        let help = "Time of a sync of the commit log";
+        registry.register_with_unit("commitlog_sync", help, Unit::Seconds, store.sync_seconds.clone());
+        registry.register("commitlog_batch", "Writes and reads that one sync served", store.batch.clone());
         Metrics { registry, latencies, errors }
     }
-}
 
-impl Metrics {
     /// Takes in a client's statement that has ended.
     pub fn client_request(
         &self,
@@ -160,7 +163,10 @@ mod tests {
 
     #[test]
     fn requests_and_samples_share_one_text() {
-        let metrics = Metrics::default();
+        let meters = Meters::default();
+        meters.sync_seconds.observe(0.002);
+        meters.batch.observe(3.0);
+        let metrics = Metrics::new(&meters);
         metrics.client_request("write", Some(Consistency::Quorum), Duration::from_millis(2), None);
         metrics.client_request("read", None, Duration::from_millis(1), Some(ErrorCode::Unavailable));
         let text = metrics.render(&[
@@ -172,6 +178,8 @@ mod tests {
             "dunlin_client_request_seconds_count{operation=\"write\",consistency=\"QUORUM\"} 1",
             "dunlin_client_errors_total{operation=\"read\",code=\"UNAVAILABLE\"} 1",
             "dunlin_commitlog_syncs_total{} 7",
+            "dunlin_commitlog_sync_seconds_count 1",
+            "dunlin_commitlog_batch_sum 3.0",
             "dunlin_hints{target=\"n2\"} 3",
             "dunlin_hints{target=\"n3\"} 4",
         ] {

@@ -6,9 +6,10 @@ use crate::handler::NodeHandler;
 use crate::identity::{self, Identity, IdentityError};
 use crate::membership::{Membership, MembershipError, MembershipParts, MembershipSettings};
 use crate::metrics::Metrics;
+use crate::resync::Resync;
 use crate::schema::EngineTables;
 use crate::settings;
-use crate::store::{InlineStore, LocalStore, ThreadedStore};
+use crate::store::{InlineStore, LocalStore, LostRanges, ThreadedStore};
 use dunlin_cql::operation::SchemaChange;
 use dunlin_replication::coordinator::Coordinator;
 use dunlin_replication::core::{Core, CoreParts};
@@ -17,11 +18,12 @@ use dunlin_replication::repair::Repairer;
 use dunlin_replication::replica::Replica;
 use dunlin_replication::store::{ReplicaStore, StoreError};
 use dunlin_replication::view::View;
-use dunlin_storage::fs::Fs;
+use dunlin_storage::fs::{Fs, create_dirs};
+use dunlin_storage::snapshot::RESTORED;
 use dunlin_storage::{Engine, OpenError};
 use dunlin_transport::Transport;
 use dunlin_types::runtime::{BoxFuture, PlantedBug, SharedRuntime, TaskHandle};
-use dunlin_types::{ClusterError, Consistency, ErrorCode, HlcClock, HostId, Mono};
+use dunlin_types::{ClusterError, Consistency, ErrorCode, HlcClock, HostId, Mono, TableId, TokenRange};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
@@ -78,6 +80,14 @@ pub enum StartError {
         /// Why.
         source: OpenError,
     },
+    /// What is known of data that was lost.
+    #[error("cannot use system/lost in {dir}, which says what data was lost: {source}")]
+    Lost {
+        /// The data directory.
+        dir: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Layouts and schema.
     #[error(transparent)]
     Membership(#[from] MembershipError),
@@ -101,6 +111,10 @@ pub struct Node {
     pub membership: Arc<Membership>,
     /// Its own copy.
     pub store: Arc<dyn LocalStore>,
+    /// What this node lost and has to get back.
+    pub lost: Arc<LostRanges>,
+    /// As of the last look.
+    snapshot_bytes: Arc<AtomicU64>,
     /// Hints for others.
     pub hints: Arc<Hints>,
     /// Anti-entropy.
@@ -134,11 +148,14 @@ impl Node {
         let options = settings::engine(&config, store_mode, &*runtime);
         let engine = Engine::open(fs.clone(), options)
             .map_err(|source| StartError::Store { dir: dir.display().to_string(), source })?;
+        let failed = |error: io::Error| StartError::Lost { dir: dir.display().to_string(), source: error };
+        let lost = lost_ranges(&fs, &engine, &identity).map_err(failed)?;
         let store: Arc<dyn LocalStore> = match store_mode {
             StoreMode::Threads => {
-                ThreadedStore::start(engine, fs.clone(), &runtime).map_err(StartError::Threads)?
+                ThreadedStore::start(engine, fs.clone(), lost.clone(), &runtime, settings::threads(&config))
+                    .map_err(StartError::Threads)?
             }
-            StoreMode::Inline => InlineStore::start(engine, runtime.clone()),
+            StoreMode::Inline => InlineStore::start(engine, lost.clone(), runtime.clone()),
         };
         let hints =
             Hints::open(fs.clone(), runtime.clone(), settings::hints(&config)).map_err(StartError::Hints)?;
@@ -179,7 +196,7 @@ impl Node {
         let replica = Replica::new(coordinator.clone());
         let handler =
             Arc::new(NodeHandler::new(membership.clone(), replica, config.limits.internode_requests));
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(store.meters()));
         let door = Arc::new(ClientDoor {
             membership: membership.clone(),
             runtime: runtime.clone(),
@@ -196,6 +213,8 @@ impl Node {
             identity,
             membership,
             store,
+            lost,
+            snapshot_bytes: Arc::default(),
             hints,
             repairer,
             clients,
@@ -223,9 +242,17 @@ impl Node {
         let mut tasks = self.tasks.lock();
         tasks.push(self.runtime.spawn("hints", Box::pin(delivery::run(core))));
         tasks.push(self.runtime.spawn("repair", Box::pin(self.repairer.clone().run())));
+        let resync = Resync {
+            lost: self.lost.clone(),
+            membership: self.membership.clone(),
+            repairer: self.repairer.clone(),
+            runtime: self.runtime.clone(),
+        };
+        tasks.push(self.runtime.spawn("resync", Box::pin(resync.run())));
         let tell = Tell {
             membership: self.membership.clone(),
             store: self.store.clone(),
+            snapshot_bytes: self.snapshot_bytes.clone(),
             hints: self.hints.clone(),
             runtime: self.runtime.clone(),
         };
@@ -300,9 +327,21 @@ impl Node {
         self.identity.release();
     }
 
+    /// Notes that ranges of a table were lost here: they are not read for clients before they are back, and the
+    /// next start opens a new incarnation, however this run ends.
+    pub fn lose(&self, table: TableId, ranges: &[TokenRange]) -> io::Result<()> {
+        self.identity.forgo();
+        self.lost.add(table, ranges)
+    }
+
     /// Writes every memtable to an SSTable.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.store.run(Box::new(|engine| engine.flush(None))).await
+    }
+
+    /// Bytes of SSTables that snapshots hold, as of the last look, a few seconds ago.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshot_bytes.load(Ordering::Relaxed)
     }
 
     /// Uptime.
@@ -321,6 +360,24 @@ impl Node {
     }
 }
 
+/// What earlier runs lost; after a restore, all that the tables had since the snapshot.
+fn lost_ranges(fs: &Arc<dyn Fs>, engine: &Engine, identity: &Identity) -> io::Result<Arc<LostRanges>> {
+    create_dirs(&**fs, "system")?;
+    let lost = LostRanges::open(fs.clone())?;
+    if identity.went_back() {
+        for table in engine.tables() {
+            lost.add(table, &[TokenRange::ALL])?;
+        }
+        // The new incarnation and what was lost are durable.
+        fs.remove(RESTORED)?;
+        fs.sync_dir("")?;
+        tracing::warn!(
+            "this node's data was restored: it serves no reads before it has been compared with the others"
+        );
+    }
+    Ok(Arc::new(lost))
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         self.membership.abort();
@@ -335,6 +392,7 @@ impl Drop for Node {
 struct Tell {
     membership: Arc<Membership>,
     store: Arc<dyn LocalStore>,
+    snapshot_bytes: Arc<AtomicU64>,
     hints: Arc<Hints>,
     runtime: SharedRuntime,
 }
@@ -344,9 +402,12 @@ impl Tell {
         loop {
             // Statistics wait for a running sync of the log: not on this thread.
             let load = Arc::new(AtomicU64::new(0));
-            let found = load.clone();
+            let (found, snapshots) = (load.clone(), self.snapshot_bytes.clone());
             let job = Box::new(move |engine: &Engine| {
                 found.store(load_bytes(engine), Ordering::Relaxed);
+                let all = engine.snapshots().unwrap_or_default();
+                let bytes = all.iter().flat_map(|s| &s.tables).map(|t| t.bytes).sum();
+                snapshots.store(bytes, Ordering::Relaxed);
                 Ok(())
             });
             if self.store.run(job).await.is_ok() {

@@ -1,7 +1,7 @@
 //! The edge: a whole process. Builds the doors of a real node, opens its ports, waits for a signal.
 //!
 //! Everything of the node runs on one current-thread tokio runtime (see [`dunlin_transport::quic`] for why);
-//! the store has two threads of its own.
+//! the store has threads of its own.
 // This file stands on the operating system, as its name says.
 #![allow(clippy::disallowed_methods)]
 

@@ -3,14 +3,17 @@
 use crate::client::ClientSettings;
 use crate::config::{Config, ConfigError};
 use crate::node::StoreMode;
+use crate::store::ThreadOptions;
 use dunlin_replication::core::ReplicationConfig;
 use dunlin_replication::hints::HintConfig;
 use dunlin_replication::repair::RepairConfig;
 use dunlin_ring::Member;
 use dunlin_storage::EngineOptions;
+use dunlin_storage::parallel::Threads;
 use dunlin_types::HostId;
 use dunlin_types::runtime::{PlantedBug, Runtime};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Sizes of the engine; small ones inline, so that simulation meets every border.
@@ -25,9 +28,21 @@ pub(crate) fn engine(config: &Config, mode: StoreMode, runtime: &dyn Runtime) ->
             memtable_bytes: config.storage.memtable_size.0,
             memtables_bytes_max: config.storage.memtables_size_max.0,
             block_cache_bytes: config.storage.block_cache_size.0,
+            parallel: Arc::new(Threads::available()),
             planted,
             ..EngineOptions::default()
         },
+    }
+}
+
+/// Threads of the store.
+pub(crate) fn threads(config: &Config) -> ThreadOptions {
+    let storage = &config.storage;
+    ThreadOptions {
+        compaction_threads: storage.compaction_threads,
+        compaction_bytes_per_second: storage.compaction_bytes_per_second.0,
+        flush_every_bytes: storage.memtable_size.0 / 8,
+        level0_max: EngineOptions::default().compaction.level0_max,
     }
 }
 

@@ -350,10 +350,7 @@ impl Reading {
         let host = self.replicas.hosts[index];
         let started = self.core.runtime.mono();
         let kind = if host == self.core.me() {
-            CallKind::Own {
-                digest,
-                answer: self.core.local.store.get(self.table, self.token, self.key.clone()),
-            }
+            CallKind::Own { digest, answer: self.core.local.read(self.table, self.token, self.key.clone()) }
         } else if let Some(peer) = self.view.peers.get(&host) {
             let request = ReadRequest { table: self.table, token: self.token, key: self.key.clone(), digest };
             let body =

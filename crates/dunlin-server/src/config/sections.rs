@@ -146,6 +146,10 @@ pub struct StorageSection {
     pub log_size_max: Size,
     /// Cache of decompressed blocks.
     pub block_cache_size: Size,
+    /// Threads that merge SSTables.
+    pub compaction_threads: usize,
+    /// Most bytes a second that all of them write together; 0: as fast as they can.
+    pub compaction_bytes_per_second: Size,
 }
 
 impl Default for StorageSection {
@@ -156,6 +160,8 @@ impl Default for StorageSection {
             log_segment_size: Size::mib(64),
             log_size_max: Size::mib(512),
             block_cache_size: Size::mib(256),
+            compaction_threads: 1,
+            compaction_bytes_per_second: Size::mib(64),
         }
     }
 }

@@ -67,6 +67,19 @@ fn values_are_checked() {
 }
 
 #[test]
+fn sizes_of_the_store_fit_together() {
+    let check = |text: &str, expected: &str| check_error(&format!("[storage]\n{text}\n"), expected);
+    check("memtable_size = 0", "storage.memtable_size: must be 64.0 KiB to 4.0 GiB");
+    check("memtable_size = '300 MiB'", "at least twice storage.memtable_size (300.0 MiB)");
+    check("log_segment_size = '2 GiB'", "storage.log_segment_size: must be 1.0 MiB to 1.0 GiB");
+    check("log_size_max = '100 MiB'", "at least twice storage.log_segment_size (64.0 MiB)");
+    check("block_cache_size = 7", "storage.block_cache_size: must be 1.0 MiB");
+    check("compaction_threads = 0", "storage.compaction_threads: must be 1 to 64");
+    check("compaction_bytes_per_second = '10 KiB'", "must be at least 1 MiB, or 0 for no limit");
+    parse("[storage]\ncompaction_bytes_per_second = 0\ncompaction_threads = 4\n").unwrap();
+}
+
+#[test]
 fn plain_text_to_the_world_has_to_be_asked_for() {
     check_error(
         "[client]\naddress = '0.0.0.0:9041'\n",

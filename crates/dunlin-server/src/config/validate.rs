@@ -1,8 +1,11 @@
 //! Values that cannot be used.
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Size, StorageSection};
 use dunlin_types::limits;
 use std::net::{IpAddr, SocketAddr};
+
+/// Bytes.
+const MIB: u64 = 1 << 20;
 
 fn invalid(key: &'static str, message: impl Into<String>) -> Result<(), ConfigError> {
     Err(ConfigError::Invalid { key, message: message.into() })
@@ -82,6 +85,7 @@ fn numbers(config: &Config) -> Result<(), ConfigError> {
             return invalid(key, "must be 1 to 600000");
         }
     }
+    storage(&config.storage)?;
     let bounds = &config.limits;
     bound("limits.connections", bounds.connections as u64, limits::CONNECTIONS_MAX as u64)?;
     bound("limits.pipeline", bounds.pipeline as u64, limits::PIPELINE_MAX as u64)?;
@@ -89,6 +93,51 @@ fn numbers(config: &Config) -> Result<(), ConfigError> {
     bound("limits.value_size_max", bounds.value_size_max.0, limits::VALUE_BYTES_MAX as u64)?;
     bound("limits.internode_requests", bounds.internode_requests as u64, 1 << 20)?;
     bound("limits.admin_requests", bounds.admin_requests as u64, 1 << 16)
+}
+
+fn storage(storage: &StorageSection) -> Result<(), ConfigError> {
+    const KIB: u64 = 1 << 10;
+    const GIB: u64 = 1 << 30;
+    const TIB: u64 = 1 << 40;
+    between("storage.memtable_size", storage.memtable_size, 64 * KIB, 4 * GIB)?;
+    between("storage.memtables_size_max", storage.memtables_size_max, 256 * KIB, TIB)?;
+    between("storage.log_segment_size", storage.log_segment_size, MIB, GIB)?;
+    between("storage.log_size_max", storage.log_size_max, 2 * MIB, TIB)?;
+    between("storage.block_cache_size", storage.block_cache_size, MIB, TIB)?;
+    let (one, all) = (storage.memtable_size, storage.memtables_size_max);
+    if all.0 / 2 < one.0 {
+        return invalid(
+            "storage.memtables_size_max",
+            format!(
+                "must be at least twice storage.memtable_size ({one}): one is written to while another is flushed"
+            ),
+        );
+    }
+    let (segment, log) = (storage.log_segment_size, storage.log_size_max);
+    if log.0 / 2 < segment.0 {
+        return invalid(
+            "storage.log_size_max",
+            format!(
+                "must be at least twice storage.log_segment_size ({segment}): a segment is given up as a whole"
+            ),
+        );
+    }
+    bound("storage.compaction_threads", storage.compaction_threads as u64, 64)?;
+    match storage.compaction_bytes_per_second.0 {
+        0 => Ok(()),
+        bytes if bytes < MIB => invalid(
+            "storage.compaction_bytes_per_second",
+            "must be at least 1 MiB, or 0 for no limit: SSTables would pile up until writes are refused",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn between(key: &'static str, size: Size, least: u64, most: u64) -> Result<(), ConfigError> {
+    match (least..=most).contains(&size.0) {
+        true => Ok(()),
+        false => invalid(key, format!("must be {} to {}, not {size}", Size(least), Size(most))),
+    }
 }
 
 fn bound(key: &'static str, value: u64, most: u64) -> Result<(), ConfigError> {

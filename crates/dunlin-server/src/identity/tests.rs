@@ -33,6 +33,39 @@ fn an_unclean_start_opens_an_incarnation_and_a_clean_one_goes_on() {
 }
 
 #[test]
+fn a_restored_directory_opens_an_incarnation_after_a_clean_stop_too() {
+    let fs = MemFs::new();
+    let first = open(&fs).unwrap();
+    let actor = first.actor();
+    first.stopped_cleanly(41).unwrap();
+    drop(first);
+    replace_file(&fs, RESTORED, b"").unwrap();
+    // As long as the mark is there: a crash before what was lost is noted must not lose it.
+    for _ in 0..2 {
+        let next = open(&fs).unwrap();
+        assert!(next.went_back());
+        assert!(next.actor() > actor, "{:?}", next.actor());
+        assert_eq!((next.dots(), next.continues()), (0, None));
+        next.stopped_cleanly(7).unwrap();
+    }
+    fs.remove(RESTORED).unwrap();
+    assert!(!open(&fs).unwrap().went_back());
+}
+
+#[test]
+fn a_node_that_lost_data_opens_an_incarnation_however_it_stops() {
+    let fs = MemFs::new();
+    let first = open(&fs).unwrap();
+    first.forgo();
+    first.stopped_cleanly(41).unwrap();
+    let actor = first.actor();
+    drop(first);
+    let second = open(&fs).unwrap();
+    assert_ne!(second.actor(), actor);
+    assert_eq!(second.dots(), 0);
+}
+
+#[test]
 fn the_second_of_two_is_refused() {
     let fs = MemFs::new();
     let _first = open(&fs).unwrap();

@@ -63,7 +63,8 @@ fn damaged(file: &str, reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{file} is damaged: {reason}"))
 }
 
-fn read(fs: &dyn Fs, file: &str, head: &str) -> io::Result<Option<Bytes>> {
+/// What a file holds, `None` if there is none.
+pub(crate) fn read(fs: &dyn Fs, file: &str, head: &str) -> io::Result<Option<Bytes>> {
     let bytes = match read_file(fs, file) {
         Ok(bytes) => Bytes::from(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -79,7 +80,8 @@ fn read(fs: &dyn Fs, file: &str, head: &str) -> io::Result<Option<Bytes>> {
     Ok(Some(rest.slice(SUM_BYTES..)))
 }
 
-fn write(fs: &dyn Fs, file: &str, head: &str, content: &[u8]) -> io::Result<()> {
+/// Replaces a file; durable when this returns.
+pub(crate) fn write(fs: &dyn Fs, file: &str, head: &str, content: &[u8]) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(head.len() + SUM_BYTES + content.len());
     bytes.extend_from_slice(head.as_bytes());
     bytes.extend_from_slice(&sum(content));
@@ -111,5 +113,15 @@ mod tests {
         assert_eq!(load(&fs).unwrap().schema, schema);
         fs.open(SCHEMA, OpenMode::Write).unwrap().write_at(60, b"!").unwrap();
         assert!(load(&fs).err().unwrap().to_string().contains("system/schema is damaged"));
+    }
+
+    #[test]
+    fn tables_saved_before_compaction_could_be_chosen_are_leveled() {
+        let stamp = (Micros(1), HostId::from_words(1, 2));
+        let schema = crate::schema::default_schema(stamp, 7, 3);
+        let new = String::from_utf8(schema_bytes(&schema)).unwrap();
+        let old = new.replace(r#""compaction":"Leveled","#, "");
+        assert_ne!(old, new);
+        assert_eq!(serde_json::from_str::<Schema>(&old).unwrap(), schema);
     }
 }

@@ -1,6 +1,6 @@
 //! The store of a simulated node: commits take virtual time, everything happens on one thread.
 
-use super::{EngineJob, LocalStore, Shared, ready, store_error};
+use super::{EngineJob, LocalStore, LostRanges, Meters, Shared, ready, store_error};
 use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
 use dunlin_storage::{Engine, Lane};
 use dunlin_types::runtime::{BoxFuture, SharedRuntime, TaskHandle};
@@ -30,9 +30,9 @@ pub struct InlineStore {
 
 impl InlineStore {
     /// Starts the tasks over an open engine.
-    pub fn start(engine: Engine, runtime: SharedRuntime) -> Arc<InlineStore> {
+    pub fn start(engine: Engine, lost: Arc<LostRanges>, runtime: SharedRuntime) -> Arc<InlineStore> {
         let inner = Arc::new(Inner {
-            shared: Shared::new(Arc::new(engine)),
+            shared: Shared::new(Arc::new(engine), lost, runtime.clone()),
             runtime: runtime.clone(),
             work: Notify::new(),
         });
@@ -111,6 +111,10 @@ impl ReplicaStore for InlineStore {
         ready(self.shared().update(table, token, &key, change, durability, || self.inner.work.notify_one()))
     }
 
+    fn serves(&self, table: TableId, range: TokenRange) -> Result<(), StoreError> {
+        self.shared().lost.check(table, range)
+    }
+
     fn scan(
         &self,
         table: TableId,
@@ -132,6 +136,14 @@ impl LocalStore for InlineStore {
         ready(job(&self.shared().engine).map_err(store_error))
     }
 
+    fn run_long(&self, job: EngineJob) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.run(job)
+    }
+
+    fn stopping(&self) -> bool {
+        *self.shared().closed.read_recursive()
+    }
+
     fn close(&self) -> BoxFuture<'static, Result<(), StoreError>> {
         self.tasks.iter().for_each(|task| task.abort());
         ready(self.shared().finish())
@@ -139,6 +151,10 @@ impl LocalStore for InlineStore {
 
     fn waiting(&self) -> usize {
         self.shared().waiters.count()
+    }
+
+    fn meters(&self) -> &Meters {
+        &self.shared().meters
     }
 }
 

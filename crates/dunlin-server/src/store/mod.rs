@@ -8,6 +8,9 @@
 //! rule of the disk refuses writes coordinated here, not the records that other coordinators send.
 
 pub mod inline;
+mod lost;
+mod meters;
+mod pacer;
 #[cfg(test)]
 mod tests;
 pub mod threaded;
@@ -15,29 +18,43 @@ mod waiters;
 
 use dunlin_replication::store::{Change, Durability, Entry, StoreError, Updated};
 use dunlin_storage::{Engine, EngineError, LogPosition, Strategy, TableOptions, UpdateError};
-use dunlin_types::runtime::BoxFuture;
+use dunlin_types::runtime::{BoxFuture, SharedRuntime};
+use dunlin_types::schema::Compaction;
 use dunlin_types::{Key, Record, TableDef, TableId, Token, TokenRange};
+use meters::Average;
 use parking_lot::{RwLock, RwLockReadGuard};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use waiters::{Goal, Waiters};
 
 pub use inline::InlineStore;
-pub use threaded::ThreadedStore;
+pub use lost::LostRanges;
+pub use meters::Meters;
+pub use threaded::{ThreadOptions, ThreadedStore};
 
 /// What the node needs of its store beyond `ReplicaStore`.
 pub trait LocalStore: dunlin_replication::store::ReplicaStore {
     /// The engine.
     fn engine(&self) -> &Arc<Engine>;
 
-    /// Runs something long on the engine (a flush, a compaction) where it holds nobody up.
+    /// Runs something on the engine that takes a moment (a flush, statistics) off the caller's thread.
     fn run(&self, job: EngineJob) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// The same for what may take hours (a full compaction, a scrub): one after the other, beside everything
+    /// else. The job should end early once [`LocalStore::stopping`].
+    fn run_long(&self, job: EngineJob) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Whether the store is being closed.
+    fn stopping(&self) -> bool;
 
     /// Makes everything durable and stops the workers; no write may come after. `Ok` if all of it is safe.
     fn close(&self) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Writes that wait to become durable.
     fn waiting(&self) -> usize;
+
+    /// What is measured of commits.
+    fn meters(&self) -> &Meters;
 }
 
 /// Something long to do with the engine.
@@ -46,7 +63,14 @@ pub type EngineJob = Box<dyn FnOnce(&Engine) -> Result<(), EngineError> + Send>;
 /// What both stores have.
 struct Shared {
     engine: Arc<Engine>,
+    runtime: SharedRuntime,
+    lost: Arc<LostRanges>,
     waiters: Waiters,
+    meters: Meters,
+    /// How long commits took lately.
+    sync: Average,
+    /// The log's position when a flush was last looked for.
+    looked_at: AtomicU64,
     /// Fuller than clients may make it.
     disk_full: AtomicBool,
     /// No more writes: the node is about to end. Held for reading by a write until it is in the log, so
@@ -57,10 +81,15 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(engine: Arc<Engine>) -> Shared {
+    fn new(engine: Arc<Engine>, lost: Arc<LostRanges>, runtime: SharedRuntime) -> Shared {
         Shared {
             engine,
+            runtime,
+            lost,
             waiters: Waiters::default(),
+            meters: Meters::default(),
+            sync: Average::default(),
+            looked_at: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             closed: RwLock::new(false),
             failed: OnceLock::new(),
@@ -167,6 +196,8 @@ impl Shared {
         wake: impl Fn(),
     ) -> Result<Updated, StoreError> {
         let _entered = self.enter()?;
+        // A write without a context supersedes what is held here, which must be all there is.
+        self.lost.check(table, TokenRange { first: token, last: token })?;
         if self.disk_full.load(Ordering::Relaxed) {
             return Err(StoreError::DiskFull(
                 "the disk is 95 % full: client writes stop, everything else goes on".into(),
@@ -208,7 +239,14 @@ impl Shared {
     fn commit(&self) -> bool {
         let goal = self.waiters.most_wanted(self.engine.durable(), self.engine.written());
         let done = match goal.filter(|_| self.failed.get().is_none()) {
-            Some(Goal::Durable) => self.engine.commit().map(drop),
+            Some(Goal::Durable) => {
+                let started = self.runtime.mono();
+                let done = self.engine.commit().map(drop);
+                let took = self.runtime.mono().since(started);
+                self.meters.sync_seconds.observe(took.as_secs_f64());
+                self.sync.take(took);
+                done
+            }
             Some(Goal::Written) => self.engine.write_out().map(drop),
             None => return false,
         };
@@ -219,9 +257,20 @@ impl Shared {
         true
     }
 
+    /// Whether the log has grown by that much since this last said so: memtables may be full.
+    fn has_grown(&self, bytes: u64) -> bool {
+        let now = self.engine.written().0;
+        let before = self.looked_at.load(Ordering::Relaxed);
+        now.saturating_sub(before) >= bytes
+            && self.looked_at.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// Wakes those whose writes are where they have to be; all of them after a failure.
     fn settle(&self) {
-        self.waiters.complete(self.engine.durable(), self.engine.written());
+        let served = self.waiters.complete(self.engine.durable(), self.engine.written());
+        if served > 0 {
+            self.meters.batch.observe(served as f64);
+        }
         if let Some(error) = self.failed.get() {
             self.waiters.fail(error);
         }
@@ -233,8 +282,17 @@ pub fn table_options(def: &TableDef) -> TableOptions {
     TableOptions {
         dir: format!("tables/{}/{}", def.keyspace, def.name),
         compression: def.compression,
-        compaction: Strategy::Leveled,
+        compaction: match def.compaction {
+            Compaction::Leveled => Strategy::Leveled,
+            Compaction::Tiered => Strategy::Tiered,
+        },
     }
+}
+
+/// How full level 0 of the fullest table is, in percent of what makes writes be refused.
+fn level0_percent(engine: &Engine, level0_max: usize) -> u64 {
+    let most = engine.stats().tables.iter().map(|t| t.sstables_level0).max().unwrap_or(0);
+    most * 100 / (level0_max as u64).max(1)
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {

@@ -1,11 +1,13 @@
-//! The store of a real node: one thread commits, one does maintenance.
+//! The store of a real node, on threads: one commits, one flushes and keeps the log short, some compact, one
+//! does what operators ask for.
 // This file implements the seam behind which threads live.
 #![allow(clippy::disallowed_methods)]
 
-use super::{EngineJob, LocalStore, Shared, ready, store_error};
+use super::pacer::{Load, Pacer};
+use super::{EngineJob, LocalStore, LostRanges, Meters, Shared, ready, store_error};
 use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
-use dunlin_storage::{Engine, Lane};
 use dunlin_storage::fs::Fs;
+use dunlin_storage::{Engine, Lane};
 use dunlin_types::runtime::{BoxFuture, SharedRuntime, TaskHandle};
 use dunlin_types::{Key, Record, TableId, Token, TokenRange};
 use parking_lot::{Condvar, Mutex};
@@ -17,10 +19,25 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-/// How often maintenance looks for work that nobody announced.
+/// How often background threads look for work that nobody announced.
 const MAINTENANCE_EVERY: Duration = Duration::from_millis(200);
-/// Jobs that wait for the maintenance thread.
+/// Rest after an error of background work.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Jobs that wait for one thread.
 const JOBS_MAX: usize = 64;
+
+/// Sizes and rates of the store's threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ThreadOptions {
+    /// Threads that compact; at least one is started.
+    pub compaction_threads: usize,
+    /// Bytes a second that they write together; 0 is without limit.
+    pub compaction_bytes_per_second: u64,
+    /// A flush is looked for each time that the log has grown by so much.
+    pub flush_every_bytes: u64,
+    /// As [`dunlin_storage::CompactionOptions::level0_max`].
+    pub level0_max: usize,
+}
 
 /// A bell with memory: a ring before the wait is not lost.
 #[derive(Default)]
@@ -57,14 +74,56 @@ impl Bell {
 
 type Job = (EngineJob, oneshot::Sender<Result<(), StoreError>>);
 
+/// Jobs for one thread, with its bell.
+#[derive(Default)]
+struct Jobs {
+    queue: Mutex<VecDeque<Job>>,
+    bell: Bell,
+}
+
+impl Jobs {
+    fn add(&self, job: EngineJob) -> BoxFuture<'static, Result<(), StoreError>> {
+        let (answer, receiver) = oneshot::channel();
+        {
+            let mut queue = self.queue.lock();
+            if queue.len() >= JOBS_MAX {
+                return ready(Err(StoreError::Overloaded));
+            }
+            queue.push_back((job, answer));
+        }
+        self.bell.ring();
+        Box::pin(async move { receiver.await.unwrap_or(Err(StoreError::Overloaded)) })
+    }
+
+    /// Runs the next one; false if there is none.
+    fn run_next(&self, engine: &Engine) -> bool {
+        let Some((job, answer)) = self.queue.lock().pop_front() else { return false };
+        // Whoever asked may be gone.
+        let _ = answer.send(job(engine).map_err(store_error));
+        true
+    }
+
+    fn refuse(&self) {
+        for (_, answer) in self.queue.lock().drain(..) {
+            let _ = answer.send(Err(StoreError::ReadOnly("the store is closed".into())));
+        }
+    }
+}
+
 struct Workers {
     shared: Shared,
+    options: ThreadOptions,
     /// Rung after a commit.
     committed: Notify,
     fs: Arc<dyn Fs>,
     commit: Bell,
-    maintain: Bell,
-    jobs: Mutex<VecDeque<Job>>,
+    /// Of the thread that flushes.
+    flush: Jobs,
+    /// Of the thread that works for operators.
+    long: Jobs,
+    /// One for each thread that compacts.
+    compact: Vec<Bell>,
+    pacer: Mutex<Pacer>,
     stopping: AtomicBool,
 }
 
@@ -77,22 +136,37 @@ pub struct ThreadedStore {
 
 impl ThreadedStore {
     /// Starts the threads over an open engine.
-    pub fn start(engine: Engine, fs: Arc<dyn Fs>, runtime: &SharedRuntime) -> io::Result<Arc<ThreadedStore>> {
+    pub fn start(
+        engine: Engine,
+        fs: Arc<dyn Fs>,
+        lost: Arc<LostRanges>,
+        runtime: &SharedRuntime,
+        options: ThreadOptions,
+    ) -> io::Result<Arc<ThreadedStore>> {
         let workers = Arc::new(Workers {
-            shared: Shared::new(Arc::new(engine)),
+            shared: Shared::new(Arc::new(engine), lost, runtime.clone()),
+            options,
             committed: Notify::new(),
             fs,
             commit: Bell::default(),
-            maintain: Bell::default(),
-            jobs: Mutex::new(VecDeque::new()),
+            flush: Jobs::default(),
+            long: Jobs::default(),
+            compact: (0..options.compaction_threads.max(1)).map(|_| Bell::default()).collect(),
+            pacer: Mutex::new(Pacer::new(options.compaction_bytes_per_second)),
             stopping: AtomicBool::new(false),
         });
-        let committer = Arc::clone(&workers);
-        let maintainer = Arc::clone(&workers);
-        let threads = vec![
-            Builder::new().name("dunlin-commit".into()).spawn(move || committer.commit_loop())?,
-            Builder::new().name("dunlin-maintain".into()).spawn(move || maintainer.maintenance_loop())?,
+        let start = |name: String, work: fn(&Workers, usize), number: usize| {
+            let workers = Arc::clone(&workers);
+            Builder::new().name(name).spawn(move || work(&workers, number))
+        };
+        let mut threads = vec![
+            start("dunlin-commit".into(), |workers, _| workers.commit_loop(), 0)?,
+            start("dunlin-flush".into(), |workers, _| workers.flush_loop(), 0)?,
+            start("dunlin-operate".into(), |workers, _| workers.long_loop(), 0)?,
         ];
+        for number in 0..workers.compact.len() {
+            threads.push(start(format!("dunlin-comp-{number}"), Workers::compaction_loop, number)?);
+        }
         // One wake of the runtime for all writes of a commit: woken one by one from another thread, each
         // would cost a system call.
         let settler = Arc::clone(&workers);
@@ -121,36 +195,83 @@ impl Workers {
     fn commit_loop(&self) {
         while !self.stopping() {
             match self.shared.commit() {
-                true => self.committed.notify_one(),
+                true => {
+                    self.committed.notify_one();
+                    if self.shared.has_grown(self.options.flush_every_bytes) {
+                        self.flush.bell.ring();
+                    }
+                }
                 false => self.commit.wait(),
             }
         }
     }
 
-    fn maintenance_loop(&self) {
+    /// Flushes are never held back: memory and log depend on them.
+    fn flush_loop(&self) {
         while !self.stopping() {
-            if let Some((job, answer)) = self.take_job() {
-                let _ = answer.send(job(&self.shared.engine).map_err(store_error));
+            if self.flush.run_next(&self.shared.engine) {
                 continue;
             }
-            match self.shared.engine.maintenance(Lane::Any) {
-                Ok(step) if step.worked => continue,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "background work of the store failed and will be tried again");
-                    self.maintain.wait_for(Duration::from_secs(1));
+            match self.shared.engine.maintenance(Lane::Flush) {
+                Ok(step) if step.worked => {
+                    self.compact.iter().for_each(Bell::ring);
+                    continue;
                 }
+                Ok(_) => {}
+                Err(error) => self.note_failure("flushing", &error, &self.flush.bell),
             }
             self.look_at_disk();
-            self.maintain.wait_for(MAINTENANCE_EVERY);
+            self.flush.bell.wait_for(MAINTENANCE_EVERY);
         }
-        for (_, answer) in self.jobs.lock().drain(..) {
-            let _ = answer.send(Err(StoreError::ReadOnly("the store is closed".into())));
+        self.flush.refuse();
+    }
+
+    fn compaction_loop(&self, number: usize) {
+        let bell = &self.compact[number];
+        while !self.stopping() {
+            match self.shared.engine.maintenance(Lane::Compaction) {
+                Ok(step) if step.worked => self.rest(step.bytes, bell),
+                Ok(_) => bell.wait_for(MAINTENANCE_EVERY),
+                Err(error) => self.note_failure("compacting", &error, bell),
+            }
         }
     }
 
-    fn take_job(&self) -> Option<Job> {
-        self.jobs.lock().pop_front()
+    /// Holds the rate after a step of that many bytes.
+    fn rest(&self, bytes: u64, bell: &Bell) {
+        let clock = &self.shared.runtime;
+        self.pacer.lock().charge(clock.mono(), bytes, &self.load());
+        while !self.stopping() {
+            let load = self.load();
+            let rest = self.pacer.lock().rest(clock.mono(), &load);
+            if rest.is_zero() {
+                return;
+            }
+            bell.wait_for(rest);
+        }
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            waiting: self.shared.waiters.count(),
+            sync: self.shared.sync.get(),
+            level0_percent: super::level0_percent(&self.shared.engine, self.options.level0_max),
+        }
+    }
+
+    /// What operators ask for, one after the other.
+    fn long_loop(&self) {
+        while !self.stopping() {
+            if !self.long.run_next(&self.shared.engine) {
+                self.long.bell.wait();
+            }
+        }
+        self.long.refuse();
+    }
+
+    fn note_failure(&self, doing: &str, error: &dunlin_storage::EngineError, bell: &Bell) {
+        tracing::warn!(%error, "{doing} failed and will be tried again");
+        bell.wait_for(RETRY_AFTER);
     }
 
     fn look_at_disk(&self) {
@@ -170,8 +291,11 @@ impl Workers {
 
     fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.shared.engine.interrupt();
         self.commit.ring();
-        self.maintain.ring();
+        self.flush.bell.ring();
+        self.long.bell.ring();
+        self.compact.iter().for_each(Bell::ring);
     }
 }
 
@@ -207,6 +331,10 @@ impl ReplicaStore for ThreadedStore {
         ready(self.shared().update(table, token, &key, change, durability, || self.workers.commit.ring()))
     }
 
+    fn serves(&self, table: TableId, range: TokenRange) -> Result<(), StoreError> {
+        self.shared().lost.check(table, range)
+    }
+
     fn scan(
         &self,
         table: TableId,
@@ -225,16 +353,21 @@ impl LocalStore for ThreadedStore {
     }
 
     fn run(&self, job: EngineJob) -> BoxFuture<'static, Result<(), StoreError>> {
-        let (answer, receiver) = oneshot::channel();
-        {
-            let mut jobs = self.workers.jobs.lock();
-            if jobs.len() >= JOBS_MAX || self.workers.stopping() {
-                return ready(Err(StoreError::Overloaded));
-            }
-            jobs.push_back((job, answer));
+        match self.workers.stopping() {
+            true => ready(Err(StoreError::ReadOnly("the store is closed".into()))),
+            false => self.workers.flush.add(job),
         }
-        self.workers.maintain.ring();
-        Box::pin(async move { receiver.await.unwrap_or(Err(StoreError::Overloaded)) })
+    }
+
+    fn run_long(&self, job: EngineJob) -> BoxFuture<'static, Result<(), StoreError>> {
+        match self.workers.stopping() {
+            true => ready(Err(StoreError::ReadOnly("the store is closed".into()))),
+            false => self.workers.long.add(job),
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.workers.stopping()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), StoreError>> {
@@ -251,6 +384,10 @@ impl LocalStore for ThreadedStore {
 
     fn waiting(&self) -> usize {
         self.shared().waiters.count()
+    }
+
+    fn meters(&self) -> &Meters {
+        &self.shared().meters
     }
 }
 

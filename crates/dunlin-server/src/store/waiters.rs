@@ -112,8 +112,8 @@ impl Waiters {
         }
     }
 
-    /// Wakes those whose position was reached, in order.
-    pub(super) fn complete(&self, durable: LogPosition, written: LogPosition) {
+    /// Wakes those whose position was reached, in order; how many.
+    pub(super) fn complete(&self, durable: LogPosition, written: LogPosition) -> usize {
         let mut done = Vec::new();
         {
             let mut queues = self.queues.lock();
@@ -126,7 +126,9 @@ impl Waiters {
                 }
             }
         }
+        let count = done.len();
         self.answer(done, &Ok(()));
+        count
     }
 
     /// Fails everybody.
