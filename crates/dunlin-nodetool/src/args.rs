@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 #[derive(Parser, Debug)]
 #[command(name = "nodetool", version, about = "Look at a Dunlin cluster and look after it")]
@@ -48,13 +49,22 @@ pub enum Verb {
         /// Key, as in a statement without quotes
         key: String,
     },
+    /// SSTables of this node that may hold a key
+    Getsstables {
+        /// Keyspace
+        keyspace: String,
+        /// Table
+        table: String,
+        /// Key, as in a statement without quotes
+        key: String,
+    },
     /// Messages between nodes
     Netstats,
     /// Tasks and queues
     Tpstats,
-    /// Compactions
+    /// Flushes and compactions: running, pending, write amplification; tasks that operators have started
     Compactionstats,
-    /// Tables: size, SSTables, memtables
+    /// Tables: size, SSTables, memtables, damage; how the block cache and the filters do
     Tablestats,
     /// Write memtables to SSTables
     Flush {
@@ -69,6 +79,52 @@ pub enum Verb {
         keyspace: Option<String>,
         /// Only this table of it
         table: Option<String>,
+    },
+    /// Read every SSTable and check it; exit status 1 if something is damaged
+    Verify {
+        /// Only this keyspace
+        keyspace: Option<String>,
+        /// Only this table of it
+        table: Option<String>,
+    },
+    /// Rewrite damaged SSTables without what cannot be read; that is fetched from the other replicas
+    Scrub {
+        /// Only this keyspace
+        keyspace: Option<String>,
+        /// Only this table of it
+        table: Option<String>,
+    },
+    /// Remove data that this node does not own any more, after other nodes have joined
+    Cleanup {
+        /// Only this keyspace
+        keyspace: Option<String>,
+        /// Only this table of it
+        table: Option<String>,
+    },
+    /// Keep all tables of this node as they are now, under a name
+    Snapshot {
+        /// Letters, digits, `-`, `_` and `.`; without it the time in seconds
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Snapshots of this node: age, size, tables
+    Listsnapshots,
+    /// Remove a snapshot
+    Clearsnapshot {
+        /// Its name
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// Remove all snapshots of this node
+        #[arg(long)]
+        all: bool,
+    },
+    /// Put a stopped node's data back to a snapshot; what was written since is fetched from the other replicas
+    Restore {
+        /// The snapshot
+        name: String,
+        /// The data directory of the stopped node (node.data_dir)
+        #[arg(long)]
+        data_dir: PathBuf,
     },
     /// Compare this node's vnodes with every other replica now, and mend what differs
     Repair {
@@ -120,12 +176,20 @@ impl Verb {
             Verb::Gossipinfo => "gossipinfo",
             Verb::Layout => "layout",
             Verb::Getendpoints { .. } => "getendpoints",
+            Verb::Getsstables { .. } => "getsstables",
             Verb::Netstats => "netstats",
             Verb::Tpstats => "tpstats",
             Verb::Compactionstats => "compactionstats",
             Verb::Tablestats => "tablestats",
             Verb::Flush { .. } => "flush",
             Verb::Compact { .. } => "compact",
+            Verb::Verify { .. } => "verify",
+            Verb::Scrub { .. } => "scrub",
+            Verb::Cleanup { .. } => "cleanup",
+            Verb::Snapshot { .. } => "snapshot",
+            Verb::Listsnapshots => "listsnapshots",
+            Verb::Clearsnapshot { .. } => "clearsnapshot",
+            Verb::Restore { .. } => "restore",
             Verb::Repair { .. } => "repair",
             Verb::Hints { .. } => "hints",
             Verb::Drain => "drain",
@@ -149,5 +213,11 @@ mod tests {
         assert_eq!((cli.format, cli.port, cli.verb.name()), (Format::Json, 1, "status"));
         let cli = Cli::parse_from(["nodetool", "removenode", "h", "--force"]);
         assert!(matches!(cli.verb, Verb::Removenode { force: true, .. }));
+        let wrong = |args: &[&str]| Cli::try_parse_from([&["nodetool"], args].concat()).is_err();
+        assert!(
+            wrong(&["clearsnapshot"]) && wrong(&["clearsnapshot", "a", "--all"]) && wrong(&["restore", "a"])
+        );
+        let cli = Cli::parse_from(["nodetool", "restore", "a", "--data-dir", "d"]);
+        assert_eq!(cli.verb.name(), "restore");
     }
 }

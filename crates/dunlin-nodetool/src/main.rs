@@ -6,6 +6,7 @@
 
 mod args;
 mod http;
+mod offline;
 mod render;
 
 use anyhow::{Context, bail};
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
 
 /// Carries the verb out; what it gives is printed.
 async fn run(cli: &Cli) -> anyhow::Result<String> {
+    if let Verb::Restore { name, data_dir } = &cli.verb {
+        return print(cli, &offline::restore(data_dir, name)?);
+    }
     let mut admin = Admin::connect(&cli.host, cli.port).await?;
     let json = cli.format == Format::Json;
     let answer = match &cli.verb {
@@ -56,24 +60,39 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         | Verb::Tpstats
         | Verb::Compactionstats
         | Verb::Tablestats
+        | Verb::Listsnapshots
         | Verb::Ring => admin.get(&format!("/api/v1/{}", cli.verb.name())).await?,
-        Verb::Getendpoints { keyspace, table, key } => {
+        Verb::Getendpoints { keyspace, table, key } | Verb::Getsstables { keyspace, table, key } => {
             let query = format!(
                 "keyspace={}&table={}&key={}",
                 http::escape(keyspace),
                 http::escape(table),
                 http::escape(key)
             );
-            admin.get(&format!("/api/v1/getendpoints?{query}")).await?
+            admin.get(&format!("/api/v1/{}?{query}", cli.verb.name())).await?
         }
         Verb::Hints { verb } => match verb {
             HintsVerb::List => admin.get("/api/v1/hints").await?,
         },
-        Verb::Flush { keyspace, table } | Verb::Compact { keyspace, table } => {
-            admin
-                .post(&format!("/api/v1/{}{}", cli.verb.name(), scope(keyspace.as_deref(), table.as_deref())))
-                .await?
+        Verb::Flush { keyspace, table } => {
+            admin.post(&format!("/api/v1/flush{}", scope(keyspace.as_deref(), table.as_deref()))).await?
         }
+        Verb::Compact { keyspace, table }
+        | Verb::Verify { keyspace, table }
+        | Verb::Scrub { keyspace, table }
+        | Verb::Cleanup { keyspace, table } => {
+            let scope = scope(keyspace.as_deref(), table.as_deref());
+            task(&mut admin, &format!("/api/v1/{}{scope}", cli.verb.name()), json).await?
+        }
+        Verb::Snapshot { name } => {
+            let query = name.as_ref().map(|n| format!("?name={}", http::escape(n))).unwrap_or_default();
+            admin.post(&format!("/api/v1/snapshot{query}")).await?
+        }
+        Verb::Clearsnapshot { name, .. } => {
+            let which = name.as_ref().map_or("all=true".to_owned(), |n| format!("name={}", http::escape(n)));
+            admin.post(&format!("/api/v1/clearsnapshot?{which}")).await?
+        }
+        Verb::Restore { .. } => bail!("restore works on the directory of a stopped node"),
         Verb::Repair { keyspace, table } => {
             repair(&mut admin, scope(keyspace.as_deref(), table.as_deref()), json).await?
         }
@@ -86,7 +105,44 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
             admin.post(&format!("/api/v1/abort?host={}", http::escape(host_id))).await?
         }
     };
-    Ok(if json { format!("{answer:#}\n") } else { render::text(&cli.verb, &answer) })
+    let text = print(cli, &answer)?;
+    if matches!(cli.verb, Verb::Verify { .. }) && answer["damaged_places"] != 0 {
+        print!("{text}");
+        bail!("there is damage: run `nodetool scrub` on this node, the other replicas have the data");
+    }
+    Ok(text)
+}
+
+fn print(cli: &Cli, answer: &Value) -> anyhow::Result<String> {
+    Ok(match cli.format {
+        Format::Json => format!("{answer:#}\n"),
+        Format::Text => render::text(&cli.verb, answer),
+    })
+}
+
+/// Starts what may take hours and stays with it to its end, with a bar on a terminal. Its result.
+async fn task(admin: &mut Admin, path: &str, json: bool) -> anyhow::Result<Value> {
+    let mut state = admin.post(path).await?;
+    let id = state["id"].as_u64().context("the node named no task")?;
+    let bar = indicatif::ProgressBar::with_draw_target(
+        None,
+        if json { indicatif::ProgressDrawTarget::hidden() } else { indicatif::ProgressDrawTarget::stderr() },
+    );
+    let style = "{spinner} {msg} {bytes}/{total_bytes} {bar:30}";
+    bar.set_style(indicatif::ProgressStyle::with_template(style).context("the bar's template")?);
+    while state["running"] == true {
+        bar.set_length(state["bytes_total"].as_u64().unwrap_or(0));
+        bar.set_position(state["bytes_done"].as_u64().unwrap_or(0));
+        bar.set_message(state["table"].as_str().unwrap_or_default().to_owned());
+        bar.tick();
+        sleep().await;
+        state = admin.get(&format!("/api/v1/task?id={id}")).await?;
+    }
+    bar.finish_and_clear();
+    if let Some(error) = state["error"].as_str() {
+        bail!("{} failed: {error}", state["verb"].as_str().unwrap_or("the task"));
+    }
+    Ok(state["result"].take())
 }
 
 fn scope(keyspace: Option<&str>, table: Option<&str>) -> String {

@@ -1,9 +1,12 @@
 //! What operators are shown of a node and ask it to do: the verbs of the admin HTTP.
 //!
-//! [`status`] is the cluster, [`stats`] are counters, [`work`] is what takes a while.
+//! [`status`] is the cluster, [`stats`] are counters, [`work`] is what takes a while, [`storage`] what is done to
+//! the data here, by [`tasks`] if it may take hours.
 
 mod stats;
 mod status;
+mod storage;
+mod tasks;
 mod work;
 
 use crate::admin::{AdminBackend, AdminError, Params};
@@ -13,6 +16,7 @@ use dunlin_transport::quic::QuicTransport;
 use dunlin_types::runtime::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tasks::Tasks;
 use work::Repairs;
 
 /// The node as the admin HTTP sees it.
@@ -23,6 +27,7 @@ pub struct AdminDoor {
     /// For `netstats`; none in tests.
     transport: Option<Arc<QuicTransport>>,
     repairs: Arc<Repairs>,
+    tasks: Arc<Tasks>,
 }
 
 impl AdminDoor {
@@ -32,7 +37,7 @@ impl AdminDoor {
         runtime: Option<Arc<TokioRuntime>>,
         transport: Option<Arc<QuicTransport>>,
     ) -> AdminDoor {
-        AdminDoor { node, runtime, transport, repairs: Arc::default() }
+        AdminDoor { node, runtime, transport, repairs: Arc::default(), tasks: Arc::default() }
     }
 }
 
@@ -55,23 +60,30 @@ impl AdminBackend for AdminDoor {
             "gossipinfo" => status::gossip_info(node),
             "layout" => status::layout(node),
             "getendpoints" => status::endpoints(node, params)?,
+            "getsstables" => status::sstables_of(node, params)?,
             "version" => json!({ "version": VERSION }),
             "hints" => stats::hints(node),
             "netstats" => stats::network(node, self.transport.as_deref()),
             "tpstats" => stats::tasks(node, self.runtime.as_deref()),
-            "compactionstats" => stats::compactions(node),
+            "compactionstats" => stats::compactions(node, &self.tasks),
             "tablestats" => stats::tables(node),
+            "listsnapshots" => storage::list_snapshots(node)?,
+            "task" => self.tasks.show(params)?,
             "repair" => self.repairs.show(params)?,
             other => return Err(AdminError::Unknown(other.to_owned())),
         })
     }
 
     fn act(&self, verb: String, params: Params) -> BoxFuture<'static, Result<Value, AdminError>> {
-        let (node, repairs) = (self.node.clone(), self.repairs.clone());
+        let (node, repairs, tasks) = (self.node.clone(), self.repairs.clone(), self.tasks.clone());
         Box::pin(async move {
+            if let Some(started) = storage::start(&node, &tasks, &verb, &params) {
+                return started;
+            }
             match verb.as_str() {
                 "flush" => work::flush(&node, &params).await,
-                "compact" => work::compact(&node, &params).await,
+                "snapshot" => storage::take_snapshot(&node, &params).await,
+                "clearsnapshot" => storage::clear_snapshot(&node, &params).await,
                 "repair" => repairs.start(&node, &params),
                 "drain" => work::drain(&node).await,
                 "decommission" => work::operated(node.membership.decommission()),

@@ -2,6 +2,7 @@
 
 mod ring;
 mod status;
+mod storage;
 
 use crate::args::Verb;
 use bytesize::ByteSize;
@@ -14,10 +15,18 @@ pub fn text(verb: &Verb, answer: &Value) -> String {
     match verb {
         Verb::Status => status::text(answer),
         Verb::Ring => ring::text(answer),
+        Verb::Listsnapshots => storage::snapshots(answer),
+        Verb::Snapshot { .. } => storage::taken(answer),
+        Verb::Verify { .. } => storage::verified(answer),
+        Verb::Scrub { .. } => storage::scrubbed(answer),
         Verb::Version => format!("{}\n", cell(&answer["version"])),
         Verb::Getendpoints { .. } => {
             let names = answer["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();
             names.iter().fold(String::new(), |out, endpoint| out + &line(endpoint) + "\n")
+        }
+        Verb::Getsstables { .. } => {
+            let paths = answer["sstables"].as_array().map(Vec::as_slice).unwrap_or_default();
+            paths.iter().fold(String::new(), |out, path| out + &cell(path) + "\n")
         }
         _ => tree(answer, 0),
     }

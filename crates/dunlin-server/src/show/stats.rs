@@ -1,9 +1,13 @@
 //! Counters, as JSON for operators and as samples for `/metrics`.
 
+use super::tasks::Tasks;
 use crate::metrics::Sample;
 use crate::node::Node;
 use crate::runtime::TokioRuntime;
+use dunlin_replication::view::View;
+use dunlin_storage::Why;
 use dunlin_transport::quic::QuicTransport;
+use dunlin_types::TableId;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,16 +83,66 @@ pub(super) fn tasks(node: &Node, runtime: Option<&TokioRuntime>) -> Value {
     })
 }
 
-/// Flushes and compactions.
-pub(super) fn compactions(node: &Node) -> Value {
+/// Flushes, compactions, and what operators have started.
+pub(super) fn compactions(node: &Node, tasks: &Tasks) -> Value {
+    let view = node.view();
     let stats = node.store.engine().stats();
+    let running: Vec<Value> = stats
+        .running
+        .iter()
+        .map(|job| {
+            json!({
+                "id": job.id, "table": table_name(&view, job.table), "why": job.why.map_or("flush", why), "inputs": job.inputs,
+                "output_level": job.output_level, "done_bytes": job.bytes_done, "total_bytes": job.bytes_total,
+            })
+        })
+        .collect();
     json!({
         "flushes": stats.flushes, "bytes_flushed": stats.bytes_flushed, "compactions": stats.compactions,
-        "bytes_compacted": stats.bytes_compacted, "flushes_pending": stats.tables.iter().map(|t| t.flushes_pending).sum::<u64>(),
+        "bytes_compacted": stats.bytes_compacted, "write_amplification": amplification(stats.bytes_flushed, stats.bytes_compacted),
+        "flushes_pending": stats.tables.iter().map(|t| t.flushes_pending).sum::<u64>(),
+        "pending_bytes": stats.tables.iter().map(|t| t.bytes_pending).sum::<u64>(),
+        "put_off_for_space": stats.compactions_put_off,
+        "threads": node.config.storage.compaction_threads,
+        "rate_bytes": node.config.storage.compaction_bytes_per_second.0,
+        "running": running, "tasks": tasks.running(),
     })
 }
 
-/// Size and SSTables of each table.
+fn why(why: Why) -> &'static str {
+    match why {
+        Why::Level0 | Why::Level0Small => "level 0",
+        Why::LevelFull(_) => "a level is full",
+        Why::Tier => "SSTables of like size",
+        Why::Purge => "deletions to forget",
+        Why::Damaged => "damage steps aside",
+        Why::Asked => "nodetool compact",
+        Why::RangeDelete => "cleanup",
+        Why::Scrub => "scrub",
+    }
+}
+
+fn table_name(view: &View, table: TableId) -> String {
+    let def = view.schema.table_by_id(table);
+    def.map_or_else(|| table.to_string(), |d| format!("{}.{}", d.keyspace, d.name))
+}
+
+/// What was written of SSTables over what flushes wrote, to two digits; `None` before the first flush.
+fn amplification(flushed: u64, compacted: u64) -> Option<f64> {
+    (flushed > 0).then(|| ratio(flushed + compacted, flushed))
+}
+
+/// To two digits.
+fn ratio(part: u64, whole: u64) -> f64 {
+    (part as f64 / whole as f64 * 100.0).round() / 100.0
+}
+
+/// A share in percent, to two digits; `None` of nothing.
+fn percent(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| ratio(part * 100, whole))
+}
+
+/// Size and SSTables of each table, and how reads of all of them fare.
 pub(super) fn tables(node: &Node) -> Value {
     let view = node.view();
     let stats = node.store.engine().stats();
@@ -98,14 +152,23 @@ pub(super) fn tables(node: &Node) -> Value {
         .map(|t| {
             let def = view.schema.table_by_id(t.table);
             json!({
-                "table": def.map_or_else(|| t.table.to_string(), |d| format!("{}.{}", d.keyspace, d.name)),
-                "sstables": t.sstables, "sstable_bytes": t.sstable_bytes, "sstable_entries": t.sstable_entries,
+                "table": table_name(&view, t.table),
+                "compaction": def.map(|d| d.compaction.name()), "compression": def.map(|d| d.compression.name()),
+                "sstables": t.sstables, "sstables_level0": t.sstables_level0,
+                "write_amplification": amplification(t.bytes_flushed, t.bytes_compacted), "pending_bytes": t.bytes_pending, "sstable_bytes": t.sstable_bytes, "sstable_entries": t.sstable_entries,
                 "memtable_bytes": t.memtable_bytes, "memtable_entries": t.memtable_entries, "tombstones": t.tombstones,
                 "sstables_damaged": t.sstables_damaged, "pinned_bytes": t.pinned_bytes,
             })
         })
         .collect();
-    json!({ "tables": tables })
+    let (hits, misses) = (stats.cache_hits, stats.cache_misses);
+    let (filtered, passed) = (stats.filtered, stats.unfiltered);
+    json!({
+        "tables": tables,
+        "block_cache": { "bytes": stats.cache_bytes, "hits": hits, "misses": misses, "hit_percent": percent(hits, hits + misses) },
+        "filters": { "lookups_ended": filtered, "lookups_passed": passed, "ended_percent": percent(filtered, filtered + passed) },
+        "damaged_blocks": stats.damaged_blocks,
+    })
 }
 
 /// Everything that is counted where it happens.
@@ -218,17 +281,28 @@ fn store(node: &Node, all: &mut Vec<Sample>) {
         ("flushes", "Memtables written to SSTables", stats.flushes),
         ("compactions", "Compactions done", stats.compactions),
         ("compaction_written_bytes", "Bytes written by compactions", stats.bytes_compacted),
+        ("compactions_put_off", "Compactions that had to wait for free space", stats.compactions_put_off),
+        ("flush_written_bytes", "Bytes written by flushes", stats.bytes_flushed),
+        ("filter_negatives", "Lookups in an SSTable that its filter or token range ended", stats.filtered),
+        ("filter_positives", "Lookups in an SSTable that went on to a block", stats.unfiltered),
         ("block_cache_hits", "Blocks found in the cache", stats.cache_hits),
         ("block_cache_misses", "Blocks read from files", stats.cache_misses),
         ("damaged_blocks", "Blocks that failed their check", stats.damaged_blocks),
     ] {
         all.push(Sample::counter(name, help, value));
     }
+    let sum = |of: fn(&dunlin_storage::TableStats) -> u64| stats.tables.iter().map(of).sum::<u64>();
     let sstables: u64 = stats.tables.iter().map(|t| t.sstables).sum();
     let sstable_bytes: u64 = stats.tables.iter().map(|t| t.sstable_bytes).sum();
     for (name, help, value) in [
         ("commitlog_bytes", "Length of the commit log", stats.log.bytes),
         ("memtable_bytes", "Bytes in memtables", stats.memtable_bytes),
+        ("flushes_pending", "Memtables that wait for a flush", sum(|t| t.flushes_pending)),
+        ("compactions_running", "Flushes and compactions under way", stats.running.len() as u64),
+        ("compaction_pending_bytes", "Bytes of SSTables that wait to be merged", sum(|t| t.bytes_pending)),
+        ("sstables_level0", "SSTables of level 0, over all tables", sum(|t| t.sstables_level0)),
+        ("sstables_damaged", "SSTables with a block that failed its check", sum(|t| t.sstables_damaged)),
+        ("snapshot_bytes", "Bytes of SSTables that snapshots hold", node.snapshot_bytes()),
         ("block_cache_bytes", "Bytes in the block cache", stats.cache_bytes),
         ("sstables", "SSTables", sstables),
         ("sstable_bytes", "Bytes in SSTables", sstable_bytes),

@@ -7,7 +7,7 @@ use dunlin_cql::describe;
 use dunlin_gossip::key;
 use dunlin_ring::{Layout, Placement};
 use dunlin_types::schema::Replication;
-use dunlin_types::{HostId, Key};
+use dunlin_types::{HostId, Key, TableDef, TableId, Token};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -103,6 +103,7 @@ pub(super) fn attention(node: &Node) -> Vec<String> {
             "this node takes no writes: {reason} (in {dir}); see that the disk has room and is sound, and start it again"
         ));
     }
+    lines.extend(damage(node));
     let hints = node.hints.count();
     if hints > 0 {
         lines.push(format!("{hints} hints wait here"));
@@ -117,6 +118,41 @@ pub(super) fn attention(node: &Node) -> Vec<String> {
     }
     lines.extend(skews(node));
     lines
+}
+
+/// Damaged files named in one line.
+const FILES_NAMED_MAX: usize = 3;
+
+/// Damaged SSTables, and data that was lost to damage or a restore.
+fn damage(node: &Node) -> Vec<String> {
+    let view = node.view();
+    let name = |table: TableId| {
+        let def = view.schema.table_by_id(table);
+        def.map(|d| (d.keyspace.clone(), d.name.clone()))
+            .unwrap_or_else(|| ("?".to_owned(), table.to_string()))
+    };
+    let mut files: BTreeMap<TableId, Vec<String>> = BTreeMap::new();
+    for (table, file) in node.store.engine().damaged_sstables() {
+        files.entry(table).or_default().push(file);
+    }
+    let damaged = files.into_iter().map(|(id, files)| {
+        let (keyspace, table) = name(id);
+        let more = files.len().saturating_sub(FILES_NAMED_MAX);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let named: Vec<&str> = files.iter().take(FILES_NAMED_MAX).map(String::as_str).collect();
+        format!(
+            "{keyspace}.{table}: damaged SSTable {}{more}; other nodes answer for it: run `nodetool scrub {keyspace} {table}` here",
+            named.join(", ")
+        )
+    });
+    let lost = node.lost.all().into_keys().map(|table| {
+        let (keyspace, table) = name(table);
+        format!(
+            "data of {keyspace}.{table} was lost here and is fetched from the other replicas, all of which have to be up; \
+             until then they answer for it"
+        )
+    });
+    damaged.chain(lost).collect()
 }
 
 fn skews(node: &Node) -> Vec<String> {
@@ -290,8 +326,8 @@ fn moves(node: &Node, chain: &dunlin_ring::LayoutChain) -> BTreeMap<String, usiz
     gains
 }
 
-/// The replicas of a key, in preference order.
-pub(super) fn endpoints(node: &Node, params: &Params) -> Result<Value, AdminError> {
+/// The table, key and token that the parameters name.
+fn named_key(node: &Node, params: &Params) -> Result<(TableDef, Key, Token), AdminError> {
     let get = |name: &str| params.get(name).ok_or_else(|| AdminError::Wrong(format!("{name}= is missing")));
     let (keyspace, table, text) = (get("keyspace")?, get("table")?, get("key")?);
     let view = node.view();
@@ -304,8 +340,28 @@ pub(super) fn endpoints(node: &Node, params: &Params) -> Result<Value, AdminErro
         .ok_or_else(|| AdminError::Conflict("this node is not part of a cluster yet".to_owned()))?;
     let key = parse_key(def.key_type, text)?;
     let token = layout.token(&key);
+    Ok((def.clone(), key, token))
+}
+
+/// The SSTables on this node that may hold a key: its token lies in their range.
+pub(super) fn sstables_of(node: &Node, params: &Params) -> Result<Value, AdminError> {
+    let (def, _, token) = named_key(node, params)?;
+    let files =
+        node.store.engine().sstables_of(def.id, token).map_err(|e| AdminError::Failed(e.to_string()))?;
+    let dir = &node.config.node.data_dir;
+    let paths: Vec<String> = files.iter().map(|file| dir.join(file).display().to_string()).collect();
+    Ok(json!({ "token": token.0, "sstables": paths }))
+}
+
+/// The replicas of a key, in preference order.
+pub(super) fn endpoints(node: &Node, params: &Params) -> Result<Value, AdminError> {
+    let (def, _, token) = named_key(node, params)?;
+    let view = node.view();
+    let layout = view
+        .read_layout()
+        .ok_or_else(|| AdminError::Conflict("this node is not part of a cluster yet".to_owned()))?;
     let replication =
-        view.schema.keyspace(keyspace).map_or(Replication::Simple(1), |k| k.replication.clone());
+        view.schema.keyspace(&def.keyspace).map_or(Replication::Simple(1), |k| k.replication.clone());
     let placement = Placement::new(layout, &replication);
     let endpoints: Vec<Value> = placement
         .replicas(layout.vnode_of(token))

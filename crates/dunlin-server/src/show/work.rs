@@ -17,7 +17,7 @@ const REPAIRS_MAX: usize = 64;
 const RUNNING_MAX: usize = 8;
 
 /// The tables that `keyspace=` and `table=` name; all without them.
-fn tables(node: &Node, params: &Params) -> Result<Vec<TableId>, AdminError> {
+pub(super) fn tables(node: &Node, params: &Params) -> Result<Vec<TableId>, AdminError> {
     let view = node.view();
     let (keyspace, table) = (params.get("keyspace"), params.get("table"));
     let fits = |given: Option<&String>, name: &str| given.is_none_or(|g| g == name);
@@ -34,7 +34,7 @@ fn tables(node: &Node, params: &Params) -> Result<Vec<TableId>, AdminError> {
     Ok(found)
 }
 
-fn failed(error: StoreError) -> AdminError {
+pub(super) fn failed(error: StoreError) -> AdminError {
     AdminError::Failed(error.to_string())
 }
 
@@ -46,16 +46,6 @@ pub(super) async fn flush(node: &Node, params: &Params) -> Result<Value, AdminEr
         node.store.run(Box::new(move |engine| engine.flush(Some(table)))).await.map_err(failed)?;
     }
     Ok(json!({ "tables_flushed": tables.len() }))
-}
-
-/// SSTables into as few as possible.
-pub(super) async fn compact(node: &Node, params: &Params) -> Result<Value, AdminError> {
-    let tables = tables(node, params)?;
-    for table in &tables {
-        let table = *table;
-        node.store.run(Box::new(move |engine| engine.compact(Some(table)))).await.map_err(failed)?;
-    }
-    Ok(json!({ "tables_compacted": tables.len() }))
 }
 
 /// No more clients, everything to disk. The node stays a replica until it is stopped.

@@ -5,7 +5,9 @@ use super::jobs::RunningJob;
 use super::table::Table;
 use crate::LogPosition;
 use crate::log::LogStatistics;
-use dunlin_types::TableId;
+use crate::error::EngineError;
+use dunlin_types::{TableId, Token};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of background work.
@@ -124,6 +126,24 @@ impl Engine {
                 .map(|t| table_stats(t, self.pending_bytes(t, &jobs)))
                 .collect(),
         }
+    }
+}
+
+impl Engine {
+    /// Paths below the data directory of the SSTables in whose token range a token lies, newest first.
+    pub fn sstables_of(&self, table: TableId, token: Token) -> Result<Vec<String>, EngineError> {
+        let state = self.table(table)?.state();
+        Ok(state.sstables.covering(token).map(|s| s.path().to_owned()).collect())
+    }
+
+    /// Paths below the data directory of the SSTables with a block that failed its check.
+    pub fn damaged_sstables(&self) -> Vec<(TableId, String)> {
+        let of = |table: &Arc<Table>| -> Vec<(TableId, String)> {
+            let state = table.state();
+            let damaged = state.sstables.iter().filter(|(_, s)| s.is_damaged());
+            damaged.map(|(_, s)| (table.id, s.path().to_owned())).collect()
+        };
+        self.tables.load().values().flat_map(of).collect()
     }
 }
 
