@@ -100,6 +100,106 @@ fn data_survives_the_loss_of_every_process_at_once() {
     }
 }
 
+/// What `nodetool status` of a node has to say about lost or damaged data.
+fn damage_lines(cluster: &LocalCluster, node: u16) -> Vec<String> {
+    let status = cluster.nodetool_json(node, &["status"]);
+    let lines = status["attention"].as_array().expect("attention").iter();
+    let lines = lines.map(|line| line.as_str().expect("text").to_owned());
+    lines.filter(|line| line.contains("lost here") || line.contains("damaged")).collect()
+}
+
+fn text(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn a_node_goes_back_to_a_snapshot_and_catches_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut cluster = LocalCluster::start(dir.path(), 3);
+    let mut connection = Connection::open(cluster.client(1)).expect("node 1 accepts");
+    for key in 0..KEYS {
+        insert(&mut connection, key, "before");
+    }
+    let taken = cluster.nodetool(3, &["snapshot", "--name", "s1"]);
+    assert!(taken.status.success(), "{}", text(&taken));
+    let again = cluster.nodetool(3, &["snapshot", "--name", "s1"]);
+    assert!(!again.status.success() && text(&again).contains("s1"), "{}", text(&again));
+    let verified = cluster.nodetool(3, &["verify"]);
+    assert!(
+        verified.status.success() && text(&verified).contains("every SSTable is sound"),
+        "{}",
+        text(&verified)
+    );
+    for key in 0..KEYS {
+        insert(&mut connection, key, "after");
+    }
+    let data = dir.path().join("n3/data");
+    let restore = ["restore", "s1", "--data-dir", data.to_str().expect("a path of UTF-8")];
+    let refused = cluster.nodetool(3, &restore);
+    assert!(!refused.status.success() && text(&refused).contains("a node runs on"), "{}", text(&refused));
+    cluster.kill(3);
+    let restored = cluster.nodetool(3, &restore);
+    assert!(restored.status.success(), "{}", text(&restored));
+    cluster.restart(3);
+    wait_until("all nodes see all nodes", || (1..=3).all(|i| cluster.up(i) == 3));
+    wait_until("node 3 has its data back", || damage_lines(&cluster, 3).is_empty());
+    let mut third = Connection::open(cluster.client(3)).expect("node 3 accepts");
+    third.statement("CONSISTENCY ALL").expect("a reply");
+    for key in 0..KEYS {
+        assert_eq!(value(&mut third, key), [format!("after-{key}")]);
+    }
+    let listed = cluster.nodetool(3, &["listsnapshots"]);
+    assert!(text(&listed).contains("s1") && text(&listed).contains("dunlin.kv"), "{}", text(&listed));
+    let cleared = cluster.nodetool(3, &["clearsnapshot", "s1"]);
+    assert!(cleared.status.success(), "{}", text(&cleared));
+    assert!(text(&cluster.nodetool(3, &["listsnapshots"])).contains("There are no snapshots"));
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_scrubbed_while_the_others_answer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut cluster = LocalCluster::start(dir.path(), 3);
+    let mut connection = Connection::open(cluster.client(1)).expect("node 1 accepts");
+    for key in 0..KEYS {
+        insert(&mut connection, key, "kept");
+    }
+    let flushed = cluster.nodetool(3, &["flush"]);
+    assert!(flushed.status.success(), "{}", text(&flushed));
+    cluster.kill(3);
+    let folder = dir.path().join("n3/data/tables/dunlin/kv");
+    let files = std::fs::read_dir(folder).expect("the table's folder").map(|e| e.expect("an entry").path());
+    let sstables: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "sst")).collect();
+    assert!(!sstables.is_empty());
+    for path in &sstables {
+        let mut bytes = std::fs::read(path).expect("an SSTable");
+        bytes[200] ^= 1;
+        std::fs::write(path, bytes).expect("a damaged SSTable");
+    }
+    cluster.restart(3);
+    wait_until("all nodes see all nodes", || (1..=3).all(|i| cluster.up(i) == 3));
+    let mut third = Connection::open(cluster.client(3)).expect("node 3 accepts");
+    for key in 0..KEYS {
+        assert_eq!(value(&mut third, key), [format!("kept-{key}")]);
+    }
+    let verified = cluster.nodetool(3, &["verify", "dunlin", "kv"]);
+    assert_eq!(verified.status.code(), Some(1), "{}", text(&verified));
+    assert!(
+        text(&verified).contains(".sst at byte") && text(&verified).contains("nodetool scrub"),
+        "{}",
+        text(&verified)
+    );
+    assert!(!damage_lines(&cluster, 3).is_empty());
+    let scrubbed = cluster.nodetool(3, &["scrub", "dunlin", "kv"]);
+    assert!(scrubbed.status.success(), "{}", text(&scrubbed));
+    wait_until("node 3 has its data back", || damage_lines(&cluster, 3).is_empty());
+    let verified = cluster.nodetool(3, &["verify"]);
+    assert!(verified.status.success(), "{}", text(&verified));
+    third.statement("CONSISTENCY ALL").expect("a reply");
+    for key in 0..KEYS {
+        assert_eq!(value(&mut third, key), [format!("kept-{key}")]);
+    }
+}
+
 #[test]
 fn hostile_bytes_get_an_error_or_a_closed_connection() {
     let dir = tempfile::tempdir().expect("a folder");
