@@ -87,12 +87,16 @@ pub enum Verb {
         /// Only this table of it
         table: Option<String>,
     },
-    /// Rewrite damaged SSTables without what cannot be read; that is fetched from the other replicas
+    /// Rewrite damaged SSTables without what cannot be read; that is fetched from the other replicas.
+    /// With --data-dir, mend the commit log of a node that is stopped because its log is damaged
     Scrub {
         /// Only this keyspace
         keyspace: Option<String>,
         /// Only this table of it
         table: Option<String>,
+        /// The data directory of a stopped node (node.data_dir)
+        #[arg(long, conflicts_with = "keyspace")]
+        data_dir: Option<PathBuf>,
     },
     /// Remove data that this node does not own any more, after other nodes have joined
     Cleanup {

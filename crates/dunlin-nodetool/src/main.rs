@@ -47,6 +47,9 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
     if let Verb::Restore { name, data_dir } = &cli.verb {
         return print(cli, &offline::restore(data_dir, name)?);
     }
+    if let Verb::Scrub { data_dir: Some(data_dir), .. } = &cli.verb {
+        return print(cli, &offline::scrub(data_dir)?);
+    }
     let mut admin = Admin::connect(&cli.host, cli.port).await?;
     let json = cli.format == Format::Json;
     let answer = match &cli.verb {
@@ -79,7 +82,7 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
         }
         Verb::Compact { keyspace, table }
         | Verb::Verify { keyspace, table }
-        | Verb::Scrub { keyspace, table }
+        | Verb::Scrub { keyspace, table, .. }
         | Verb::Cleanup { keyspace, table } => {
             let scope = scope(keyspace.as_deref(), table.as_deref());
             task(&mut admin, &format!("/api/v1/{}{scope}", cli.verb.name()), json).await?

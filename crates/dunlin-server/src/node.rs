@@ -406,7 +406,7 @@ impl Tell {
             let job = Box::new(move |engine: &Engine| {
                 found.store(load_bytes(engine), Ordering::Relaxed);
                 let all = engine.snapshots().unwrap_or_default();
-                let bytes = all.iter().flat_map(|s| &s.tables).map(|t| t.bytes).sum();
+                let bytes = all.iter().flat_map(|s| &s.tables).map(|t| t.bytes()).sum();
                 snapshots.store(bytes, Ordering::Relaxed);
                 Ok(())
             });

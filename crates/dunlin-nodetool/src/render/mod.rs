@@ -18,7 +18,7 @@ pub fn text(verb: &Verb, answer: &Value) -> String {
         Verb::Listsnapshots => storage::snapshots(answer),
         Verb::Snapshot { .. } => storage::taken(answer),
         Verb::Verify { .. } => storage::verified(answer),
-        Verb::Scrub { .. } => storage::scrubbed(answer),
+        Verb::Scrub { data_dir: None, .. } => storage::scrubbed(answer),
         Verb::Version => format!("{}\n", cell(&answer["version"])),
         Verb::Getendpoints { .. } => {
             let names = answer["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -165,8 +165,8 @@ fn snapshot_json(node: &Node, snapshot: &Snapshot) -> Value {
     json!({
         "name": snapshot.name,
         "age_s": node.runtime.wall().0.saturating_sub(snapshot.created.0) / 1_000_000,
-        "files": snapshot.tables.iter().map(|t| t.files).sum::<u64>(),
-        "size_bytes": snapshot.tables.iter().map(|t| t.bytes).sum::<u64>(),
+        "files": snapshot.tables.iter().map(|t| t.sstables.len()).sum::<usize>(),
+        "size_bytes": snapshot.tables.iter().map(|t| t.bytes()).sum::<u64>(),
         "tables": tables,
     })
 }
