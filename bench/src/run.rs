@@ -168,6 +168,7 @@ impl Plan {
             value: workload.value,
             threads: self.threads.unwrap_or(workload.threads),
             seconds: self.seconds,
+            count: self.perf.is_none(),
             cgroup: cgroup.filter(|_| cold).map(|c| c.0.clone()),
         };
         let mut prefix = Vec::new();

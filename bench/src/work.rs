@@ -27,6 +27,8 @@ pub struct Spec {
     pub threads: usize,
     /// How long reads and durable writes go on.
     pub seconds: f64,
+    /// Whether every key is counted at the end: not while a profile is taken.
+    pub count: bool,
     /// Control group that bounds memory, page cache included.
     pub cgroup: Option<PathBuf>,
 }

@@ -1,15 +1,22 @@
 //! Dunlin's engine, in two modes: bare bytes, and records as a replica keeps them.
 
-use super::{Asynchronous, BACKGROUND, BLOCK_BYTES, Settings, Store};
+use super::{Asynchronous, BACKGROUND, BLOCK_BYTES, Settings, Store, record};
 use crate::data::Key;
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use bytes::Bytes;
+use dunlin_storage::engine::Lane;
 use dunlin_storage::fs::OsFs;
-use dunlin_storage::{Engine, EngineError, EngineOptions, TableOptions, UpdateError};
+use dunlin_storage::options::Strategy;
+use dunlin_storage::{Engine, EngineError, EngineOptions, LogPosition, TableOptions, UpdateError};
 use dunlin_types::record::SiblingSet;
 use dunlin_types::schema::Compression;
-use dunlin_types::{Actor, Context, Generation, HostId, Key as KeyBytes, Micros, PartitionerKey, Record};
+use dunlin_types::{Actor, Generation, HostId, Key as KeyBytes, Micros, Record};
 use dunlin_types::{TableId, Token, TokenRange, Value};
+use siphasher::sip::SipHasher24;
 use std::cell::RefCell;
+use std::convert::Infallible;
+use std::hash::Hasher;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -26,7 +33,8 @@ pub enum Mode {
 }
 
 const TABLE: TableId = TableId(1);
-const PARTITIONER: PartitionerKey = PartitionerKey([7; 16]);
+/// Key of the SipHash.
+const PARTITIONER: [u8; 16] = [7; 16];
 const ACTOR: Actor = Actor { host: HostId([9; 16]), generation: Generation(1) };
 /// Write times count up from here, in microseconds.
 const WRITTEN: u64 = 1_700_000_000_000_000;
@@ -58,17 +66,25 @@ impl Dunlin {
             ..EngineOptions::default()
         };
         let engine = Arc::new(Engine::open(Arc::new(OsFs::new(dir)?), options)?);
-        let table = TableOptions { dir: "tables/bench/kv".to_owned(), compression: Compression::Lz4 };
+        let table = TableOptions {
+            dir: "tables/bench/kv".to_owned(),
+            compression: Compression::Lz4,
+            compaction: Strategy::Leveled,
+        };
         engine.create_table(TABLE, table)?;
         let workers = Workers::start(&engine)?;
         let committer = Committer::start(&engine)?;
         Ok(Dunlin { engine, mode, clock: AtomicU64::new(WRITTEN), workers, committer })
     }
 
-    fn token(&self, key: &Key, bytes: &KeyBytes) -> Token {
+    fn token(&self, key: &Key) -> Token {
         match self.mode {
             Mode::Bare => Token(key.number),
-            Mode::Replica => PARTITIONER.token(bytes),
+            Mode::Replica => {
+                let mut hasher = SipHasher24::new_with_key(&PARTITIONER);
+                hasher.write(&key.text);
+                Token(hasher.finish())
+            }
         }
     }
 
@@ -77,68 +93,65 @@ impl Dunlin {
     }
 
     fn write(&self, key: &Key, value: &[u8], synced: bool) -> Result<u64> {
-        let bytes = key_bytes(key)?;
-        let token = self.token(key, &bytes);
         loop {
             let result = match self.mode {
-                Mode::Bare => self.merge_bare(token, &bytes, value, synced),
-                Mode::Replica => self.update(token, &bytes, value, synced),
+                Mode::Bare => self.merge(key, value, synced),
+                Mode::Replica => self.update(key, value, synced),
             };
             match result {
                 Err(EngineError::Overloaded { .. }) => std::thread::sleep(PAUSE),
-                result => return Ok(result?),
+                result => return Ok(result?.0),
             }
         }
     }
 
-    fn merge_bare(
-        &self,
-        token: Token,
-        key: &KeyBytes,
-        value: &[u8],
-        synced: bool,
-    ) -> Result<u64, EngineError> {
-        let now = self.now();
-        let value = Value { written: Micros(now), expires: None, data: Some(value.to_vec().into()) };
-        let record =
-            Record::Latest(dunlin_types::record::Latest { host: HostId(*b"enginebench-host"), value });
-        self.engine.merge(TABLE, token, key, &record, synced).map(|position| position.0)
+    fn merge(&self, key: &Key, value: &[u8], synced: bool) -> Result<LogPosition, EngineError> {
+        SCRATCH.with_borrow_mut(|bytes| {
+            record::encode(self.now(), value, bytes);
+            self.engine.merge_bytes(TABLE, self.token(key), &key.text, bytes, synced)
+        })
     }
 
     /// A client that has read the key and overwrites what it saw.
-    fn update(&self, token: Token, key: &KeyBytes, value: &[u8], synced: bool) -> Result<u64, EngineError> {
+    fn update(&self, key: &Key, value: &[u8], synced: bool) -> Result<LogPosition, EngineError> {
         let change = |present: Option<Record>| {
             // Taken while the key is locked: counters of a key must grow.
             let now = self.now();
-            let value = Value { written: Micros(now), expires: None, data: Some(value.to_vec().into()) };
+            let data = Some(Bytes::copy_from_slice(value));
+            let value = Value { written: Micros(now), expires: None, data };
             let mut set = match present {
                 Some(Record::Siblings(set)) => set,
                 _ => SiblingSet::default(),
             };
-            let seen: Context = set.seen().clone();
+            let seen = set.seen().clone();
             set.write(&seen, ACTOR, now, value);
-            Ok(Record::Siblings(set))
+            Ok::<_, Infallible>(Record::Siblings(set))
         };
-        match self.engine.update(TABLE, token, key, change, synced) {
-            Ok((_, position)) => Ok(position.0),
+        let bytes = key_bytes(key)?;
+        match self.engine.update(TABLE, self.token(key), &bytes, change, synced) {
+            Ok((_, position)) => Ok(position),
             Err(UpdateError::Engine(error)) => Err(error),
-            Err(UpdateError::Refused(never)) => {
-                let never: std::convert::Infallible = never;
-                match never {}
+            Err(UpdateError::Refused(never)) => match never {},
+        }
+    }
+
+    /// Shows the value of a record; false if it has none, or several.
+    fn show(&self, record: &Bytes, show: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        match self.mode {
+            Mode::Bare => Ok(record::value(record).inspect(|value| show(value)).is_some()),
+            Mode::Replica => {
+                let record = Record::decode(record)?;
+                Ok(match record.visible(Micros(WRITTEN)).as_slice() {
+                    [value] => value.data.as_ref().inspect(|data| show(data)).is_some(),
+                    _ => false,
+                })
             }
         }
     }
 }
 
-fn key_bytes(key: &Key) -> Result<KeyBytes> {
-    Ok(KeyBytes::new(bytes::Bytes::copy_from_slice(&key.text))?)
-}
-
-fn show_record(record: &Record, show: &mut dyn FnMut(&[u8])) -> bool {
-    match record.visible(Micros(WRITTEN)).as_slice() {
-        [value] => value.data.as_ref().inspect(|data| show(data)).is_some(),
-        _ => false,
-    }
+fn key_bytes(key: &Key) -> Result<KeyBytes, EngineError> {
+    KeyBytes::new(Bytes::copy_from_slice(&key.text)).map_err(|error| EngineError::Refused(error.to_string()))
 }
 
 impl Store for Dunlin {
@@ -155,34 +168,37 @@ impl Store for Dunlin {
     }
 
     fn get(&self, key: &Key, show: &mut dyn FnMut(&[u8])) -> Result<bool> {
-        let bytes = key_bytes(key)?;
-        let found = self.engine.get(TABLE, self.token(key, &bytes), &bytes)?;
-        Ok(found.is_some_and(|found| show_record(&found.record, show)))
+        match self.engine.get_bytes(TABLE, self.token(key), &key.text)? {
+            Some(found) => self.show(&found.record, show),
+            None => Ok(false),
+        }
     }
 
     fn scan(&self, from: &Key, limit: usize, show: &mut dyn FnMut(&[u8], &[u8])) -> Result<usize> {
-        let first = self.token(from, &key_bytes(from)?);
-        let range = TokenRange { first, last: Token(u64::MAX) };
-        let scanned = self.engine.scan(TABLE, range, None, limit, usize::MAX)?;
-        for (_, key, record) in &scanned.entries {
-            if !show_record(record, &mut |value| show(key.as_bytes(), value)) {
-                bail!("a scan met a key without a value");
+        let range = TokenRange { first: self.token(from), last: Token(u64::MAX) };
+        let (mut count, mut failed) = (0, Ok(true));
+        self.engine.visit(TABLE, range, None, limit, |_, key, record| {
+            failed = match self.mode {
+                Mode::Bare => Ok(record::value(record).inspect(|value| show(key, value)).is_some()),
+                Mode::Replica => self.show(&Bytes::copy_from_slice(record), &mut |value| show(key, value)),
+            };
+            count += 1;
+            if count == limit || !matches!(failed, Ok(true)) {
+                return ControlFlow::Break(());
             }
-        }
-        Ok(scanned.entries.len())
+            ControlFlow::Continue(())
+        })?;
+        ensure!(failed?, "a scan met a key without a value");
+        Ok(count)
     }
 
     fn count(&self) -> Result<u64> {
-        let (mut count, mut after) = (0, None);
-        loop {
-            let place = after.as_ref().map(|(token, key)| (*token, key));
-            let scanned = self.engine.scan(TABLE, TokenRange::ALL, place, 10_000, usize::MAX)?;
-            count += scanned.entries.len() as u64;
-            if !scanned.more {
-                return Ok(count);
-            }
-            after = scanned.entries.last().map(|(token, key, _)| (*token, key.clone()));
-        }
+        let mut count = 0;
+        self.engine.visit(TABLE, TokenRange::ALL, None, usize::MAX, |_, _, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
     }
 
     fn write_out(&self) -> Result<()> {
@@ -236,6 +252,9 @@ impl Asynchronous for Dunlin {
     }
 }
 
+/// What each worker does.
+const LANES: [Lane; BACKGROUND] = [Lane::Flush, Lane::Compaction];
+
 /// Threads that do maintenance, as a node's do.
 struct Workers {
     shared: Arc<WorkerState>,
@@ -254,14 +273,13 @@ impl Workers {
     fn start(engine: &Arc<Engine>) -> Result<Workers> {
         let shared = Arc::new(WorkerState::default());
         let mut threads = Vec::new();
-        // One worker until jobs of the engine run side by side.
-        for worker in 0..1 {
+        for (worker, lane) in LANES.into_iter().enumerate() {
             let (engine, shared) = (Arc::clone(engine), Arc::clone(&shared));
             threads.push(Builder::new().name("maintenance".to_owned()).spawn(move || {
                 while !shared.stop.load(Ordering::Relaxed) {
-                    match engine.maintenance() {
-                        Ok(true) => continue,
-                        Ok(false) => {
+                    match engine.maintenance(lane) {
+                        Ok(step) if step.worked => continue,
+                        Ok(_) => {
                             shared.idle[worker].fetch_add(1, Ordering::Relaxed);
                             std::thread::sleep(PAUSE);
                         }

@@ -4,7 +4,6 @@ mod dunlin;
 mod fjall;
 mod group;
 mod lmdb;
-#[cfg(test)]
 mod record;
 #[cfg(feature = "rocksdb")]
 mod rocks;
