@@ -2,6 +2,7 @@
 //! one trait, each in a process of its own, engines in turn. See `docs/benchmarks.md`.
 
 mod data;
+mod machine;
 mod measure;
 mod plan;
 mod report;
@@ -12,7 +13,7 @@ mod work;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use store::Engine;
 
 /// For all stores alike; RocksDB's C++ keeps the allocator of the system's library.
@@ -95,9 +96,10 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Run(args) => measure(args),
         Command::Report { json, page } => {
-            let text = std::fs::read_to_string(json)?;
+            let text = std::fs::read_to_string(&json)?;
             let lines: Vec<run::Line> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-            publish(&lines, page)
+            let dir = json_dir(&json);
+            publish(&lines, &dir, page)
         }
         Command::List => {
             for w in plan::WORKLOADS {
@@ -136,7 +138,7 @@ fn measure(args: RunArgs) -> Result<()> {
         perf: args.perf,
     };
     let lines = run::run(&plan)?;
-    publish(&lines, args.page)?;
+    publish(&lines, &plan.dir, args.page)?;
     let failed = lines.iter().filter(|l| l.error.is_some()).count();
     if failed > 0 {
         bail!("{failed} measurements failed");
@@ -144,8 +146,12 @@ fn measure(args: RunArgs) -> Result<()> {
     Ok(())
 }
 
-fn publish(lines: &[run::Line], page: Option<PathBuf>) -> Result<()> {
-    let table = report::table(lines);
+fn json_dir(json: &Path) -> PathBuf {
+    json.parent().map_or_else(PathBuf::new, Path::to_owned)
+}
+
+fn publish(lines: &[run::Line], dir: &Path, page: Option<PathBuf>) -> Result<()> {
+    let table = format!("{}\n\n{}", machine::describe(dir), report::table(lines));
     println!("{table}");
     match page {
         Some(page) => report::write_page(&page, &table),

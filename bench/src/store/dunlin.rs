@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How writes and reads are done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,8 +36,6 @@ const TABLE: TableId = TableId(1);
 /// Key of the SipHash.
 const PARTITIONER: [u8; 16] = [7; 16];
 const ACTOR: Actor = Actor { host: HostId([9; 16]), generation: Generation(1) };
-/// Write times count up from here, in microseconds.
-const WRITTEN: u64 = 1_700_000_000_000_000;
 /// How often an idle worker looks for work, and a refused writer tries again.
 const PAUSE: Duration = Duration::from_micros(500);
 
@@ -72,9 +70,11 @@ impl Dunlin {
             compaction: Strategy::Leveled,
         };
         engine.create_table(TABLE, table)?;
+        // Later than those of an earlier process: counters of versions are never used twice.
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64;
         let workers = Workers::start(&engine)?;
         let committer = Committer::start(&engine)?;
-        Ok(Dunlin { engine, mode, clock: AtomicU64::new(WRITTEN), workers, committer })
+        Ok(Dunlin { engine, mode, clock: AtomicU64::new(clock), workers, committer })
     }
 
     fn token(&self, key: &Key) -> Token {
@@ -141,7 +141,7 @@ impl Dunlin {
             Mode::Bare => Ok(record::value(record).inspect(|value| show(value)).is_some()),
             Mode::Replica => {
                 let record = Record::decode(record)?;
-                Ok(match record.visible(Micros(WRITTEN)).as_slice() {
+                Ok(match record.visible(Micros(0)).as_slice() {
                     [value] => value.data.as_ref().inspect(|data| show(data)).is_some(),
                     _ => false,
                 })
