@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dunlin_storage::engine::Lane;
 use dunlin_storage::fs::OsFs;
 use dunlin_storage::options::Strategy;
+use dunlin_storage::parallel::Threads;
 use dunlin_storage::{Engine, EngineError, EngineOptions, LogPosition, TableOptions, UpdateError};
 use dunlin_types::record::SiblingSet;
 use dunlin_types::schema::Compression;
@@ -61,6 +62,7 @@ impl Dunlin {
             log_bytes_max: memtables * 2,
             block_bytes: BLOCK_BYTES,
             block_cache_bytes: settings.cache_bytes,
+            parallel: Arc::new(Threads::available()),
             ..EngineOptions::default()
         };
         let engine = Arc::new(Engine::open(Arc::new(OsFs::new(dir)?), options)?);
