@@ -52,6 +52,11 @@ impl Levels {
         &self.levels[0]
     }
 
+    /// Those of one level; empty past the last.
+    pub(crate) fn level(&self, level: usize) -> &[Arc<SsTable>] {
+        self.levels.get(level).map_or(&[], Vec::as_slice)
+    }
+
     /// Those whose token range holds a token: newest first, at most one of each level below 0.
     pub(crate) fn covering(&self, token: Token) -> impl Iterator<Item = &Arc<SsTable>> {
         let (level0, deeper) = self.levels.split_at(1);
@@ -59,11 +64,6 @@ impl Levels {
         let holds = move |s: &&Arc<SsTable>| s.statistics().first <= token && token <= s.statistics().last;
         let deeper = deeper.iter().filter_map(move |level| level.get(at(level)));
         level0[0].iter().rev().chain(deeper).filter(holds)
-    }
-
-    /// Those whose token range meets another.
-    pub(crate) fn meeting(&self, range: TokenRange) -> impl Iterator<Item = (u8, &Arc<SsTable>)> {
-        self.iter().filter(move |(_, s)| Levels::meets(s, range))
     }
 
     /// Whether an SSTable's tokens meet a range.

@@ -4,6 +4,7 @@ mod background;
 mod compact;
 mod job;
 mod jobs;
+mod level_cursor;
 mod levels;
 mod range_delete;
 mod read;

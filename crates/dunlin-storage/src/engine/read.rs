@@ -1,7 +1,10 @@
 //! Reads: of one key, of a range.
 
 use super::Engine;
+use super::level_cursor::LevelCursor;
+use super::levels::Levels;
 use super::table::State;
+use crate::compaction::LEVEL_MAX;
 use crate::entry::{Cursor, Merge, decode, join_into};
 use crate::error::EngineError;
 use crate::memtable::{MemtableCursor, Place};
@@ -12,6 +15,7 @@ use dunlin_types::runtime::PlantedBug;
 use dunlin_types::view::RecordView;
 use dunlin_types::{Hlc, Key, Record, TableId, Token, TokenRange};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// What memtables are called where a file would be named.
 const MEMTABLE: &str = "the memtable";
@@ -131,15 +135,20 @@ fn built(key: &[u8], record: &[u8]) -> Result<(Key, Record), EngineError> {
     Ok((found, decode(&both.slice(key.len()..), MEMTABLE, 0)?))
 }
 
-fn cursors(state: &State, from: &Place, last: Token, expected: usize) -> Vec<Box<dyn Cursor>> {
-    let mut cursors: Vec<Box<dyn Cursor>> = Vec::with_capacity(1 + state.frozen.len() + state.sstables.len());
+fn cursors(state: &Arc<State>, from: &Place, last: Token, expected: usize) -> Vec<Box<dyn Cursor>> {
+    let mut cursors: Vec<Box<dyn Cursor>> = Vec::with_capacity(8);
     let memtables = std::iter::once(&state.active).chain(state.frozen.iter().map(|f| &f.memtable));
     for memtable in memtables.filter(|m| !m.is_empty()) {
         cursors.push(Box::new(MemtableCursor::new(memtable.clone(), from.clone(), last, expected)));
     }
     let range = TokenRange { first: from.token, last };
-    for (_, sstable) in state.sstables.meeting(range) {
+    for sstable in state.sstables.level0().iter().filter(|s| Levels::meets(s, range)) {
         cursors.push(Box::new(SstCursor::new(sstable.clone(), from.clone(), last, true)));
+    }
+    for level in 1..=usize::from(LEVEL_MAX) {
+        if let Some(cursor) = LevelCursor::new(state, level, from, last) {
+            cursors.push(Box::new(cursor));
+        }
     }
     cursors
 }
