@@ -14,10 +14,10 @@ pub enum EngineError {
     /// anew. Reads go on. From a commit: what was appended may or may not survive.
     #[error("the commit log is closed: {0}")]
     LogClosed(String),
-    /// The memtables hold as much as they may: run [`crate::Engine::maintenance`] and come again.
-    #[error("the memtables are full ({bytes} bytes)")]
+    /// Too much waits to be flushed or merged: run [`crate::Engine::maintenance`] and come again.
+    #[error("flushes and compactions do not keep up with the writes ({bytes} bytes wait)")]
     Overloaded {
-        /// Bytes held.
+        /// Bytes that wait.
         bytes: u64,
     },
     /// No record may be that long.

@@ -8,7 +8,7 @@ use crate::fs::Fs;
 use crate::log::Log;
 use crate::manifest::{self, Manifest};
 use crate::memtable::Memtable;
-use crate::options::{Strategy, TableOptions};
+use crate::options::{CompactionOptions, Strategy, TableOptions};
 use crate::sstable::{SsTable, SstShared};
 use arc_swap::ArcSwap;
 use dunlin_types::schema::Compression;
@@ -139,6 +139,26 @@ impl Table {
             return Err(EngineError::UnknownTable(self.id));
         }
         write(&self.state.load().active)
+    }
+
+    /// Refuses writes while too many memtables wait to be flushed, or too many SSTables to be merged.
+    pub(crate) fn admit(&self, options: &CompactionOptions) -> Result<(), EngineError> {
+        let state = self.state.load();
+        if state.frozen.len() >= options.frozen_max {
+            return Err(EngineError::Overloaded {
+                bytes: state.frozen.iter().map(|f| f.memtable.bytes()).sum(),
+            });
+        }
+        let level0 = state.sstables.level0();
+        if level0.len() < options.level0_max {
+            return Ok(());
+        }
+        // Damaged ones wait for a scrub, not for a merge.
+        let sound = || level0.iter().filter(|s| !s.is_damaged());
+        if sound().count() < options.level0_max {
+            return Ok(());
+        }
+        Err(EngineError::Overloaded { bytes: sound().map(|s| s.file_bytes()).sum() })
     }
 
     /// No more writes. Returns how many bytes its memtables hold.

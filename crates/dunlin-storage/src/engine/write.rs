@@ -33,7 +33,7 @@ impl Engine {
         synced: bool,
     ) -> Result<LogPosition, EngineError> {
         let table = self.table(table)?;
-        self.admit()?;
+        self.admit(&table)?;
         self.put(&table, token, key.as_bytes(), record, synced)
     }
 
@@ -49,7 +49,7 @@ impl Engine {
         check(key, record)?;
         let tables = self.tables.load();
         let table = tables.get(&table).ok_or(EngineError::UnknownTable(table))?;
-        self.admit()?;
+        self.admit(table)?;
         self.put_bytes(table, token, key, record, synced)
     }
 
@@ -65,7 +65,7 @@ impl Engine {
         synced: bool,
     ) -> Result<(Record, LogPosition), UpdateError<E>> {
         let table = self.table(table)?;
-        self.admit()?;
+        self.admit(&table)?;
         let _updates = table.lock_updates(token);
         let present = match gather(&table.state(), token, key.as_bytes())? {
             Some((record, _)) => Some(decode(&record, "the record to be changed", 0)?),
@@ -76,13 +76,13 @@ impl Engine {
         Ok((record, position))
     }
 
-    fn admit(&self) -> Result<(), EngineError> {
+    /// Refuses writes, before anything is applied, while flushes or merges do not keep up.
+    fn admit(&self, table: &Table) -> Result<(), EngineError> {
         let bytes = self.memtable_bytes.load(Ordering::Relaxed);
         if bytes >= self.options.memtables_bytes_max {
-            Err(EngineError::Overloaded { bytes })
-        } else {
-            Ok(())
+            return Err(EngineError::Overloaded { bytes });
         }
+        table.admit(&self.options.compaction)
     }
 
     fn put(

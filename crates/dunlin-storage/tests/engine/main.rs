@@ -1,5 +1,6 @@
 //! The engine from outside: against a model, through crashes, faults and damage, and its files byte by byte.
 
+mod compaction;
 mod conformance;
 mod crash;
 mod damage;
@@ -7,6 +8,7 @@ mod faults;
 mod golden;
 mod model;
 mod planted;
+mod scrub;
 mod snapshot;
 mod support;
 mod tables;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Splitmix64.
+#[derive(Clone)]
 pub struct Chance(pub u64);
 
 impl Chance {
