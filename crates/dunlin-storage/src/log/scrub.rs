@@ -13,6 +13,7 @@ use crate::error::{EngineError, OpenError};
 use crate::fs::{AlignedBuffer, Fs, create_dirs};
 use crate::manifest;
 use crate::options::EngineOptions;
+use crate::parallel::Sequential;
 use std::io;
 
 /// Where damaged segments are kept.
@@ -71,8 +72,8 @@ pub fn scrub_log(fs: &dyn Fs, options: &EngineOptions) -> Result<LogScrub, OpenE
     let mut scrub = Scrub::new(fs, LogOptions::of(options).rounded());
     if let Some((&(first, _), &(last, _))) = files.segments.first().zip(files.segments.last()) {
         for id in first..=last {
-            let present = files.segments.iter().any(|&(present, _)| present == id);
-            scrub.look_at(id, present, id == last)?;
+            let length = files.segments.iter().find_map(|&(present, bytes)| (present == id).then_some(bytes));
+            scrub.look_at(id, length, id == last)?;
         }
         scrub.check_start();
     } else if fs.open(manifest::CATALOG, crate::fs::OpenMode::Read).is_ok() {
@@ -118,15 +119,15 @@ impl<'a> Scrub<'a> {
     }
 
     /// Reads a segment and says what is wrong with it.
-    fn look_at(&mut self, id: u64, present: bool, last: bool) -> Result<(), OpenError> {
+    fn look_at(&mut self, id: u64, length: Option<u64>, last: bool) -> Result<(), OpenError> {
         let path = segment::path(id);
-        if !present {
+        let Some(length) = length else {
             self.damage(path, 0, None, "the segment is missing", u64::MAX);
             return Ok(());
-        }
+        };
         self.report.segments += 1;
         let damage_before = self.report.damage.len();
-        read_segment(self.fs, id, &mut self.file)?;
+        read_segment(self.fs, id, length, &Sequential, &mut self.file)?;
         let header = match SegmentHeader::decode(&self.file, id) {
             Ok((header, _)) => Some(header),
             Err(OpenError::Engine(e)) => {
@@ -195,7 +196,7 @@ impl<'a> Scrub<'a> {
         };
         let mut file = std::mem::take(&mut self.file);
         for found in &self.sound {
-            read_segment(fs, found.id, &mut file)?;
+            read_segment(fs, found.id, found.length, &Sequential, &mut file)?;
             for frame in &found.frames {
                 new.push(file.get(frame.payload.clone()).unwrap_or_default(), frame.header.records)?;
             }
