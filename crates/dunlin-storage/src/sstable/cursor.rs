@@ -141,7 +141,14 @@ impl SstCursor {
 
     /// Goes on without a block, if that is allowed.
     fn lose(&mut self, number: usize, error: EngineError) -> Result<(), EngineError> {
-        let Some(lost) = &mut self.lost else { return Err(error) };
+        let Some(lost) = &mut self.lost else {
+            // Asked again, it fails again: nothing is left out.
+            self.shape = Shape::default();
+            if let Some(blocks) = &mut self.blocks {
+                blocks.start = number;
+            }
+            return Err(error);
+        };
         let range = self.table.block_range(number);
         match lost.last_mut() {
             Some(before) if before.last.0.checked_add(1) == Some(range.first.0) => before.last = range.last,

@@ -176,6 +176,23 @@ proptest! {
     }
 }
 
+/// A caller that goes on after an error does not get the rest as if it were all.
+#[test]
+fn a_damaged_block_is_not_skipped() {
+    let fs = write(&many(), Compression::None, 256);
+    assert!(fs.flip_bit(PATH, 20_000, 1));
+    for keep in [true, false] {
+        let mut cursor =
+            SstCursor::new(open(&fs), Place { token: Token(0), after: None }, Token(u64::MAX), keep);
+        let mut error = None;
+        while error.is_none() {
+            error = cursor.advance().err();
+        }
+        assert!(matches!(&error, Some(EngineError::Damaged { offset: 19_000..=20_000, .. })), "{error:?}");
+        assert_eq!(cursor.advance().err(), error);
+    }
+}
+
 fn many() -> Rows {
     (0..2000u64)
         .map(|n| {

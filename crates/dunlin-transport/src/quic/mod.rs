@@ -253,3 +253,17 @@ fn random_u64() -> u64 {
         .expect("the operating system gives random bytes");
     u64::from_le_bytes(bytes)
 }
+
+/// A door for fuzzing (`fuzz/`): reads frames as they come from a stream. No part of the crate's interface.
+#[doc(hidden)]
+pub fn fuzz_frame(data: &[u8]) {
+    let mut buffer = bytes::BytesMut::from(data);
+    while let Ok(Some(content)) = frame::split_frame(&mut buffer, 1 << 20) {
+        let _ = frame::parse_request(content.clone());
+        let _ = frame::parse_answer(content);
+    }
+    let _ = frame::only_frame(data.to_vec());
+    if let Some(&kind) = data.first() {
+        let _ = frame::parse_stream_kind(kind);
+    }
+}
