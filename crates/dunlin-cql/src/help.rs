@@ -113,7 +113,7 @@ ALTER TABLE t WITH option = value [AND ...]
   default_time_to_live   seconds; 0 is for ever
   gc_grace_seconds       youngest age at which a deletion may be forgotten
   compaction             'leveled' (reads find little to look into), 'tiered' (data is rewritten less)
-  compression            'lz4' or 'none'
+  compression            'lz4' (quick), 'zstd' (smaller) or 'none'
   speculative_retry      '99p', '50ms' or 'none'
   comment                a string
   A table has exactly one key column and one value column. HELP TYPES lists the types.",

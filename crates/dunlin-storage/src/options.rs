@@ -157,7 +157,7 @@ impl CompactionOptions {
 pub struct TableOptions {
     /// Folder of its SSTables below the data directory: `tables/<keyspace>/<table>`.
     pub dir: String,
-    /// Of SSTable blocks. Each block names its own codec, so that this can change at any time.
+    /// Of SSTable blocks; each names its own codec, so that this can change at any time.
     pub compression: Compression,
     /// How its SSTables are merged; may change at any time.
     pub compaction: Strategy,

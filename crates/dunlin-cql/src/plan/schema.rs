@@ -332,13 +332,9 @@ fn set_table_options(def: &mut TableDef, options: Vec<WithOption>, new: bool) ->
             "compression" => {
                 def.compression = match text(&name, value)?.as_str() {
                     "lz4" => Compression::Lz4,
-                    "zstd" => {
-                        return Err(invalid(
-                            "compression = 'zstd' is not supported yet: use 'lz4' or 'none'",
-                        ));
-                    }
+                    "zstd" => Compression::Zstd,
                     "none" => Compression::None,
-                    _ => return Err(invalid("compression is 'lz4' or 'none'")),
+                    _ => return Err(invalid("compression is 'lz4', 'zstd' or 'none'")),
                 };
             }
             "speculative_retry" => def.speculative_retry = speculative_retry(text(&name, value)?)?,

@@ -366,7 +366,7 @@ fn table_def() -> impl Strategy<Value = TableDef> {
         (prop::sample::select(&schema::KEY_TYPES[..]), prop::sample::select(&schema::VALUE_TYPES[..]));
     let modes = (
         prop::sample::select(&[ConflictMode::Siblings, ConflictMode::LastWriteWins][..]),
-        prop::sample::select(&[Compression::Lz4, Compression::None][..]),
+        prop::sample::select(&[Compression::Lz4, Compression::Zstd, Compression::None][..]),
         prop::sample::select(&[Compaction::Leveled, Compaction::Tiered][..]),
         prop::sample::select(&["99p", "99.9p", "50ms", "none"][..]),
     );

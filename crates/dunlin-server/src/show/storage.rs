@@ -12,8 +12,14 @@ use std::sync::{Arc, Weak};
 /// Damaged places that an answer names.
 const DAMAGE_MAX: usize = 1000;
 
-/// The tables that the parameters name, with their names.
-fn tables(node: &Node, params: &Params) -> Result<Vec<(TableId, String)>, AdminError> {
+/// Tables with their names.
+type Named = Vec<(TableId, String)>;
+
+/// Makes a verb's work, or says why it cannot be done now.
+type Prepare = fn(&Arc<Node>, Named) -> Result<Work, AdminError>;
+
+/// The tables that the parameters name.
+fn tables(node: &Node, params: &Params) -> Result<Named, AdminError> {
     let tables = work::tables(node, params)?;
     let view = node.view();
     let name = |id: TableId| {
@@ -30,19 +36,18 @@ pub(super) fn start(
     verb: &str,
     params: &Params,
 ) -> Option<Result<Value, AdminError>> {
-    let (verb, work): (&'static str, fn(&Arc<Node>, Vec<(TableId, String)>) -> Result<Work, AdminError>) =
-        match verb {
-            "compact" => ("compact", compact),
-            "verify" => ("verify", verify),
-            "scrub" => ("scrub", scrub),
-            "cleanup" => ("cleanup", cleanup),
-            _ => return None,
-        };
+    let (verb, work): (&'static str, Prepare) = match verb {
+        "compact" => ("compact", compact),
+        "verify" => ("verify", verify),
+        "scrub" => ("scrub", scrub),
+        "cleanup" => ("cleanup", cleanup),
+        _ => return None,
+    };
     let tables = tables(node, params);
     Some(tables.and_then(|tables| tasks.start(node, verb, work(node, tables)?)))
 }
 
-fn compact(_: &Arc<Node>, tables: Vec<(TableId, String)>) -> Result<Work, AdminError> {
+fn compact(_: &Arc<Node>, tables: Named) -> Result<Work, AdminError> {
     Ok(Box::new(move |engine, _| {
         for (table, _) in &tables {
             engine.compact(Some(*table))?;
@@ -51,7 +56,7 @@ fn compact(_: &Arc<Node>, tables: Vec<(TableId, String)>) -> Result<Work, AdminE
     }))
 }
 
-fn verify(_: &Arc<Node>, tables: Vec<(TableId, String)>) -> Result<Work, AdminError> {
+fn verify(_: &Arc<Node>, tables: Named) -> Result<Work, AdminError> {
     Ok(Box::new(move |engine, report| {
         let mut damage = Vec::new();
         for (table, name) in &tables {
@@ -72,7 +77,7 @@ fn damage_json(table: &str, damage: Damage) -> Value {
 }
 
 /// What is damaged counts as lost before anything of it is given up: a crash in between must not make it look whole.
-fn scrub(node: &Arc<Node>, tables: Vec<(TableId, String)>) -> Result<Work, AdminError> {
+fn scrub(node: &Arc<Node>, tables: Named) -> Result<Work, AdminError> {
     let node = Arc::downgrade(node);
     Ok(Box::new(move |engine, report| {
         let mut done = Vec::new();
@@ -101,7 +106,7 @@ fn lose(node: &Weak<Node>, table: TableId, name: &str, ranges: Vec<TokenRange>) 
 }
 
 /// Only what no active layout gives to this node goes.
-fn cleanup(node: &Arc<Node>, tables: Vec<(TableId, String)>) -> Result<Work, AdminError> {
+fn cleanup(node: &Arc<Node>, tables: Named) -> Result<Work, AdminError> {
     if node.membership.chain().is_none_or(|chain| chain.in_transition()) {
         let message =
             "the cluster's layout is changing: run cleanup when `nodetool layout` shows in_transition false";
