@@ -55,7 +55,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "client_reply", run: client_reply, seeds: reply_seeds },
 ];
 
-/// Runs the target of that name.
+/// Runs the target of that name: for the fuzzer's binaries.
+#[allow(dead_code, reason = "the replay in tests/ goes through the list")]
 pub fn run(name: &str, data: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name).expect("a target of that name");
     (target.run)(data);

@@ -234,6 +234,11 @@ impl Shared {
         Box::pin(async move { wait.await.map(|()| entries) })
     }
 
+    /// Whether somebody waits for what is reached already.
+    fn some_reached(&self) -> bool {
+        self.waiters.reached(self.engine.durable(), self.engine.written())
+    }
+
     /// One round of the committer: makes durable what is waited for. Whether there was anything to do;
     /// [`Shared::settle`] then wakes those who waited.
     fn commit(&self) -> bool {

@@ -201,7 +201,14 @@ impl Workers {
                         self.flush.bell.ring();
                     }
                 }
-                false => self.commit.wait(),
+                false => {
+                    // Others move the log on too: a flush commits it, a writer empties a full buffer. Whoever
+                    // came to wait at that moment has nobody else to wake him.
+                    if self.shared.some_reached() {
+                        self.committed.notify_one();
+                    }
+                    self.commit.wait();
+                }
             }
         }
     }

@@ -112,6 +112,14 @@ impl Waiters {
         }
     }
 
+    /// Whether [`Waiters::complete`] would wake anybody.
+    pub(super) fn reached(&self, durable: LogPosition, written: LogPosition) -> bool {
+        let queues = self.queues.lock();
+        let first = |queue: &BinaryHeap<Reverse<Waiter>>| queue.peek().map(|Reverse(w)| w.position);
+        first(&queues.durable).is_some_and(|at| at <= durable)
+            || first(&queues.written).is_some_and(|at| at <= written.max(durable))
+    }
+
     /// Wakes those whose position was reached, in order; how many.
     pub(super) fn complete(&self, durable: LogPosition, written: LogPosition) -> usize {
         let mut done = Vec::new();
@@ -167,6 +175,11 @@ mod tests {
         let mut buffered = waiters.add(LogPosition(7), Goal::Written).unwrap();
         assert_eq!(waiters.most_wanted(LogPosition(8), LogPosition(8)), Some(Goal::Durable));
         assert_eq!(waiters.most_wanted(LogPosition(9), LogPosition(9)), None);
+        assert!(!waiters.reached(LogPosition(2), LogPosition(6)));
+        assert!(
+            waiters.reached(LogPosition(3), LogPosition(3))
+                && waiters.reached(LogPosition(2), LogPosition(7))
+        );
         waiters.complete(LogPosition(5), LogPosition(7));
         assert_eq!(early.try_recv(), Ok(Ok(())));
         assert_eq!(buffered.try_recv(), Ok(Ok(())));

@@ -27,6 +27,7 @@ use crate::fs::{Fs, LockGuard, create_dirs, remove_tree};
 use crate::log::frame::LogRecordRef;
 use crate::log::{Log, LogOptions, segment};
 use crate::manifest::{self, Catalog};
+use crate::memtable::ChunkPool;
 use crate::options::{EngineOptions, TableOptions};
 use crate::snapshot;
 use crate::sstable::SstShared;
@@ -68,6 +69,7 @@ pub struct Engine {
     /// Counts calls of [`Engine::interrupt`].
     interrupted: AtomicU64,
     shared: Arc<SstShared>,
+    chunks: Arc<ChunkPool>,
     /// Held while snapshots come and go.
     snapshots: Mutex<()>,
     /// Of all memtables.
@@ -87,6 +89,7 @@ impl Engine {
             _ => EngineError::io(format!("lock {LOCK}"), &e).into(),
         })?;
         let shared = Arc::new(SstShared::new(options.block_cache_bytes, options.block_bytes));
+        let chunks = Arc::new(ChunkPool::new(options.memtable_bytes));
         // A restore that was begun is ended first; its log is empty.
         let restored = snapshot::resume(&*fs)?;
         let catalog = manifest::read_catalog(&*fs, "")?;
@@ -94,7 +97,7 @@ impl Engine {
         fs.sync_dir("").map_err(|e| EngineError::io("sync the data directory", &e))?;
         let mut tables = Tables::new();
         for (&id, table) in catalog.iter().flatten() {
-            tables.insert(id, Arc::new(Table::open(&*fs, id, table, &shared)?));
+            tables.insert(id, Arc::new(Table::open(&*fs, id, table, &shared, &chunks)?));
         }
         let (log, memtable_bytes) = open_log(&fs, &options, &tables, catalog.is_some() && !restored)?;
         if restored {
@@ -114,6 +117,7 @@ impl Engine {
             changed: Condvar::new(),
             interrupted: AtomicU64::new(0),
             shared,
+            chunks,
             snapshots: Mutex::default(),
             memtable_bytes: AtomicU64::new(memtable_bytes),
             counters: Counters::default(),
@@ -142,7 +146,7 @@ impl Engine {
                 table
             }
             None => {
-                let table = Arc::new(Table::create(&*self.fs, id, &options)?);
+                let table = Arc::new(Table::create(&*self.fs, id, &options, &self.chunks)?);
                 changed.insert(id, options.clone());
                 table
             }

@@ -7,7 +7,7 @@ use crate::error::{EngineError, OpenError};
 use crate::fs::Fs;
 use crate::log::Log;
 use crate::manifest::{self, Manifest};
-use crate::memtable::Memtable;
+use crate::memtable::{ChunkPool, Memtable};
 use crate::options::{CompactionOptions, Strategy, TableOptions};
 use crate::sstable::{SsTable, SstShared};
 use arc_swap::ArcSwap;
@@ -82,6 +82,7 @@ impl Table {
         id: TableId,
         options: &TableOptions,
         shared: &Arc<SstShared>,
+        chunks: &Arc<ChunkPool>,
     ) -> Result<Table, OpenError> {
         let manifest = manifest::read_manifest(fs, &options.dir, id)?;
         // Recovery gives up records of the log for what this manifest says. It may be seen and not be durable yet:
@@ -93,20 +94,31 @@ impl Table {
             let path = manifest::sstable_path(&options.dir, id, sequence);
             sstables.push((level, Arc::new(SsTable::open(fs, &path, id, sequence, shared)?)));
         }
-        Ok(Table::new(id, options, &manifest, Levels::new(sstables)))
+        Ok(Table::new(id, options, &manifest, Levels::new(sstables), chunks))
     }
 
     /// Makes a new table; its manifest is durable when this returns.
-    pub(crate) fn create(fs: &dyn Fs, id: TableId, options: &TableOptions) -> Result<Table, EngineError> {
+    pub(crate) fn create(
+        fs: &dyn Fs,
+        id: TableId,
+        options: &TableOptions,
+        chunks: &Arc<ChunkPool>,
+    ) -> Result<Table, EngineError> {
         crate::fs::create_dirs(fs, &options.dir)
             .map_err(|e| EngineError::io(format!("create {}", options.dir), &e))?;
         let manifest = Manifest { next_sequence: 1, ..Manifest::default() };
         manifest::write_manifest(fs, &options.dir, id, &manifest)?;
-        Ok(Table::new(id, options, &manifest, Levels::default()))
+        Ok(Table::new(id, options, &manifest, Levels::default(), chunks))
     }
 
-    fn new(id: TableId, options: &TableOptions, manifest: &Manifest, sstables: Levels) -> Table {
-        let state = State { active: Arc::new(Memtable::new()), frozen: Vec::new(), sstables };
+    fn new(
+        id: TableId,
+        options: &TableOptions,
+        manifest: &Manifest,
+        sstables: Levels,
+        chunks: &Arc<ChunkPool>,
+    ) -> Table {
+        let state = State { active: Arc::new(Memtable::new(chunks)), frozen: Vec::new(), sstables };
         Table {
             id,
             dir: options.dir.clone(),
@@ -233,7 +245,8 @@ impl Table {
         if state.active.is_empty() {
             return false;
         }
-        let memtable = std::mem::replace(&mut state.active, Arc::new(Memtable::new()));
+        let successor = Arc::new(state.active.successor());
+        let memtable = std::mem::replace(&mut state.active, successor);
         state.frozen.push(Frozen { memtable, end: log.end() });
         self.state.store(Arc::new(state));
         true

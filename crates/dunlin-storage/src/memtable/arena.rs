@@ -4,12 +4,13 @@
 //! lookup is one cache miss behind the tree. Addresses are 32 bits, which keeps the tree's nodes small.
 
 use crate::LogPosition;
+use parking_lot::Mutex;
 
 /// First chunk of an arena; each next one is twice as long.
 const CHUNK_BYTES_MIN: usize = 1 << 10;
 /// Longest chunk, but for an entry longer still, which gets one of its own length.
 const CHUNK_BYTES_MAX: usize = 1 << OFFSET_BITS;
-const OFFSET_BITS: u32 = 18;
+const OFFSET_BITS: u32 = 16;
 /// Entries start at multiples of this.
 const ALIGNMENT_BITS: u32 = 3;
 const CHUNK_SHIFT: u32 = OFFSET_BITS - ALIGNMENT_BITS;
@@ -68,6 +69,36 @@ impl Header {
     }
 }
 
+/// Chunks of memtables that were flushed, for the next ones: the system clears fresh memory page by page, which
+/// costs more than an insert does.
+pub(crate) struct ChunkPool {
+    free: Mutex<Vec<Vec<u8>>>,
+    chunks_max: usize,
+}
+
+impl ChunkPool {
+    /// Keeps at most so many bytes.
+    pub(crate) fn new(bytes_max: u64) -> ChunkPool {
+        ChunkPool { free: Mutex::default(), chunks_max: (bytes_max / CHUNK_BYTES_MAX as u64) as usize }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        self.free.lock().pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES_MAX))
+    }
+
+    /// Takes back the chunks of the usual length; the others are freed.
+    pub(super) fn give(&self, arena: &mut Arena) {
+        let mut free = self.free.lock();
+        for mut chunk in arena.chunks.drain(..).filter(|c| c.capacity() == CHUNK_BYTES_MAX) {
+            if free.len() >= self.chunks_max {
+                break;
+            }
+            chunk.clear();
+            free.push(chunk);
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Arena {
     chunks: Vec<Vec<u8>>,
@@ -81,7 +112,14 @@ impl Arena {
     }
 
     /// Adds an entry; `None` if the arena is full. Key and record are within the engine's bounds.
-    pub(super) fn push(&mut self, position: LogPosition, next: At, key: &[u8], record: &[u8]) -> Option<At> {
+    pub(super) fn push(
+        &mut self,
+        pool: &ChunkPool,
+        position: LogPosition,
+        next: At,
+        key: &[u8],
+        record: &[u8],
+    ) -> Option<At> {
         let length = (HEADER_BYTES + key.len() + record.len()).next_multiple_of(1 << ALIGNMENT_BITS);
         if self.chunks.last().is_none_or(|c| c.capacity() - c.len() < length) {
             if self.chunks.len() == CHUNKS_MAX {
@@ -89,8 +127,9 @@ impl Arena {
             }
             let doubled = self.chunks.last().map_or(CHUNK_BYTES_MIN, |c| c.capacity() * 2);
             let capacity = doubled.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX).max(length);
-            self.chunks.push(Vec::with_capacity(capacity));
-            self.bytes += capacity as u64;
+            let chunk = if capacity == CHUNK_BYTES_MAX { pool.take() } else { Vec::with_capacity(capacity) };
+            self.bytes += chunk.capacity() as u64;
+            self.chunks.push(chunk);
         }
         let number = self.chunks.len() - 1;
         let chunk = &mut self.chunks[number];

@@ -8,6 +8,7 @@
 mod arena;
 mod cursor;
 
+pub(crate) use arena::ChunkPool;
 pub(crate) use cursor::{MemtableCursor, Place};
 
 use crate::LogPosition;
@@ -19,6 +20,7 @@ use parking_lot::RwLock;
 use std::cmp::Ordering as Order;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SHARD_BITS: u32 = 6;
@@ -38,6 +40,7 @@ struct Shard {
 
 pub(crate) struct Memtable {
     shards: Box<[RwLock<Shard>]>,
+    pool: Arc<ChunkPool>,
     bytes: AtomicU64,
     entries: AtomicU64,
     /// No write in it stands in the log before this; `u64::MAX` while it is empty.
@@ -66,13 +69,20 @@ impl Arena {
 }
 
 impl Memtable {
-    pub(crate) fn new() -> Memtable {
+    /// An empty one, whose memory comes from a pool and goes back there.
+    pub(crate) fn new(pool: &Arc<ChunkPool>) -> Memtable {
         Memtable {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            pool: pool.clone(),
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             start: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// An empty one that shares the pool.
+    pub(crate) fn successor(&self) -> Memtable {
+        Memtable::new(&self.pool)
     }
 
     /// Bytes held, overhead included.
@@ -115,16 +125,18 @@ impl Memtable {
         let full = EngineError::Overloaded { bytes: before };
         let added = match tree.entry(token.0) {
             Entry::Vacant(vacant) => {
-                vacant.insert(arena.push(visible, At::NONE, key, record).ok_or(full)?);
+                vacant.insert(arena.push(&self.pool, visible, At::NONE, key, record).ok_or(full)?);
                 true
             }
             Entry::Occupied(mut first) => {
                 let (previous, found) = arena.find(*first.get(), key);
                 let moved = match found {
-                    Some((at, header)) => join_entry(arena, at, header, visible, key, record, scratch)?,
+                    Some((at, header)) => {
+                        join_entry(arena, &self.pool, at, header, visible, key, record, scratch)?
+                    }
                     None => {
                         let next = previous.map_or(*first.get(), |p| arena.header(p).next);
-                        Some(arena.push(visible, next, key, record).ok_or(full)?)
+                        Some(arena.push(&self.pool, visible, next, key, record).ok_or(full)?)
                     }
                 };
                 match (moved, previous) {
@@ -165,9 +177,16 @@ impl Memtable {
     }
 }
 
+impl Drop for Memtable {
+    fn drop(&mut self) {
+        self.shards.iter_mut().for_each(|shard| self.pool.give(&mut shard.get_mut().arena));
+    }
+}
+
 /// Joins a record to an entry. Returns where the entry is now, if it had to move.
 fn join_entry(
     arena: &mut Arena,
+    pool: &ChunkPool,
     at: At,
     mut header: Header,
     visible: LogPosition,
@@ -188,7 +207,7 @@ fn join_entry(
     };
     if new.len() > header.room as usize {
         let full = EngineError::Overloaded { bytes: arena.bytes() };
-        return arena.push(header.position, header.next, key, new).ok_or(full).map(Some);
+        return arena.push(pool, header.position, header.next, key, new).ok_or(full).map(Some);
     }
     arena.set_record(at, &header, new);
     header.record_bytes = new.len() as u32;
@@ -204,7 +223,6 @@ mod tests {
     use dunlin_types::{HostId, Micros, Record, Value};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     fn record(written: u64) -> Vec<u8> {
         // Later records are sometimes longer and sometimes shorter.
@@ -216,7 +234,7 @@ mod tests {
     proptest! {
         #[test]
         fn holds_what_a_map_holds(writes in prop::collection::vec((0..4u64, prop::collection::vec(0..3u8, 1..3), 0..50u64), 0..120)) {
-            let memtable = Arc::new(Memtable::new());
+            let memtable = Arc::new(Memtable::new(&Arc::new(ChunkPool::new(0))));
             let mut expected: BTreeMap<(u64, Vec<u8>), (u64, u64)> = BTreeMap::new();
             let mut grown = 0;
             for (n, (token, key, written)) in (1..).zip(writes) {
