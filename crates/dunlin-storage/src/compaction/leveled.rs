@@ -78,7 +78,8 @@ fn level0(candidates: &[Candidate], base: u8, options: &CompactionOptions) -> Op
     if small && let Some(inputs) = tiered::tier(&free, options.level0_min.div_ceil(2), options) {
         return Some(Choice { inputs, output_level: 0, why: Why::Level0Small, moves: false });
     }
-    if small && free.len() < 2 * options.level0_min {
+    // Writes must never wait for a merge that is not started.
+    if small && free.len() < (2 * options.level0_min).min(options.level0_max / 2) {
         return None;
     }
     merge(&free, below?, base, Why::Level0)

@@ -4,7 +4,7 @@
 //! to a folder of their own and the sound ones removed. Until the last step the old files stay as they are:
 //! a scrub that is cut short can be run again, and records that are then there twice merge into one.
 
-use super::frame::{FRAME_HEADER_BYTES, Frame, FrameHeader, seal};
+use super::frame::{FRAME_HEADER_BYTES, Frame, FrameHeader, LogRecordRef, Records, put_record, seal};
 use super::recovery::{Files, read_header, read_segment};
 use super::segment::{self, SegmentHeader};
 use super::{BLOCK_BYTES_MIN, LogOptions};
@@ -14,6 +14,8 @@ use crate::fs::{AlignedBuffer, Fs, create_dirs};
 use crate::manifest;
 use crate::options::EngineOptions;
 use crate::parallel::Sequential;
+use dunlin_types::TableId;
+use std::collections::BTreeMap;
 use std::io;
 
 /// Where damaged segments are kept.
@@ -70,6 +72,10 @@ pub fn scrub_log(fs: &dyn Fs, options: &EngineOptions) -> Result<LogScrub, OpenE
     })?;
     let files = Files::list(fs)?;
     let mut scrub = Scrub::new(fs, LogOptions::of(options).rounded());
+    for (table, options) in manifest::read_catalog(fs, "")?.unwrap_or_default() {
+        let manifest = manifest::read_manifest(fs, &options.dir, table)?;
+        scrub.flushed.insert(table, manifest.flushed.0);
+    }
     if let Some((&(first, _), &(last, _))) = files.segments.first().zip(files.segments.last()) {
         for id in first..=last {
             let length = files.segments.iter().find_map(|&(present, bytes)| (present == id).then_some(bytes));
@@ -95,6 +101,8 @@ struct Scrub<'a> {
     low: u64,
     /// Positions at which damaged parts end.
     lost_to: u64,
+    /// Up to where the records of a table are in SSTables, or were forgotten for good.
+    flushed: BTreeMap<TableId, u64>,
     file: Vec<u8>,
 }
 
@@ -108,6 +116,7 @@ impl<'a> Scrub<'a> {
             damaged: Vec::new(),
             low: 0,
             lost_to: 0,
+            flushed: BTreeMap::new(),
             file: Vec::new(),
         }
     }
@@ -182,6 +191,8 @@ impl<'a> Scrub<'a> {
         let fs = self.fs;
         let failed = |what: String| move |e: io::Error| EngineError::io(what, &e);
         let unused = self.sound.iter().filter_map(|f| Some(f.base? + f.length)).max().unwrap_or_default();
+        // A write at or before such a position would not be replayed.
+        let unused = self.flushed.values().copied().max().unwrap_or_default().max(unused);
         let low = unused.next_multiple_of(self.options.block_bytes);
         let mut new = NewLog {
             fs,
@@ -198,7 +209,15 @@ impl<'a> Scrub<'a> {
         for found in &self.sound {
             read_segment(fs, found.id, found.length, &Sequential, &mut file)?;
             for frame in &found.frames {
-                new.push(file.get(frame.payload.clone()).unwrap_or_default(), frame.header.records)?;
+                // At its new place a record that is not needed would look as if it were.
+                let needed =
+                    |r: &LogRecordRef<'_>| self.flushed.get(&r.table).is_none_or(|f| r.position > *f);
+                let (mut payload, mut records) = (Vec::with_capacity(frame.payload.len()), 0);
+                for record in Records::new(&file, frame).map_while(Result::ok).filter(needed) {
+                    put_record(&mut payload, record.table, record.token, record.key, record.record);
+                    records += 1;
+                }
+                new.push(&payload, records)?;
             }
         }
         new.finish()?;

@@ -1,8 +1,9 @@
 //! Merges: what they drop, what they never drop, how they share threads and give way.
 
 use crate::support::{Driver, TABLES, all, key, latest, table_options, tiny, value};
+use dunlin_storage::fs::Fs;
 use dunlin_storage::fs::memory::{Fault, OperationKind};
-use dunlin_storage::{EngineError, Lane, Strategy, TableOptions};
+use dunlin_storage::{EngineError, Lane, Strategy, TableOptions, scrub_log};
 use dunlin_types::{Micros, Token, TokenRange, Value};
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +43,41 @@ fn old_deletions_go_and_nothing_comes_back() {
         driver.stop(Some(3));
         driver.start().expect("open");
         assert!(all(driver.engine()).is_empty());
+    }
+}
+
+/// A log that was mended brings nothing back either, and goes on behind all positions of before.
+#[test]
+fn a_scrubbed_log_brings_nothing_back() {
+    for missing in [false, true] {
+        let mut driver = Driver::new(1, tiny());
+        driver.start().expect("open");
+        for n in 0..30 {
+            let (token, key) = key(n);
+            let record = latest(value(&mut driver.chance.clone(), 10));
+            driver.engine().merge(TABLES[0], token, &key, &record, true).expect("write");
+        }
+        driver.engine().commit().expect("commit");
+        driver.engine().delete_range(TABLES[0], TokenRange::ALL).expect("delete");
+        driver.maintain();
+        driver.stop(Some(3));
+        let logs: Vec<_> = driver.fs.files().into_iter().filter(|(path, _)| path.ends_with(".log")).collect();
+        for (path, _) in &logs {
+            match missing {
+                true => driver.fs.remove(path).expect("remove"),
+                false => assert!(driver.fs.flip_bit(path, 520, 1)),
+            }
+        }
+        let scrubbed = scrub_log(&driver.fs, &driver.options).expect("scrub");
+        assert!(!scrubbed.damage.is_empty(), "missing: {missing}");
+        driver.start().expect("open");
+        assert!(all(driver.engine()).is_empty(), "missing: {missing}");
+        (0..20).for_each(|_| driver.write().expect("write"));
+        driver.engine().commit().expect("commit");
+        driver.stop(Some(4));
+        driver.start().expect("open");
+        driver.check_recovered("after a scrub");
+        assert!(!driver.certain.is_empty());
     }
 }
 
