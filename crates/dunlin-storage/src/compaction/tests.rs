@@ -206,6 +206,16 @@ fn full_tiers_are_merged_smallest_first() {
     check(&[1000, 2100, 4500, 9300, 20_000], None);
 }
 
+#[test]
+fn tiers_are_merged_before_writes_are_refused() {
+    let options = CompactionOptions { level0_max: 8, ..options() };
+    let mut candidates: Vec<_> = (0..5).map(|i| sst(i, 0, 100 << (2 * i), 0, 9)).collect();
+    assert_eq!(choose(&candidates, Strategy::Tiered, &options), None);
+    candidates.push(sst(5, 0, 1_000_000, 0, 9));
+    let inputs = choose(&candidates, Strategy::Tiered, &options).map(|choice| choice.inputs);
+    assert_eq!(inputs, Some(vec![0, 1, 2, 3]));
+}
+
 /// Whatever the sizes, merging as chosen ends, and leaves levels that are disjoint and not too large.
 #[test]
 fn choices_come_to_an_end() {

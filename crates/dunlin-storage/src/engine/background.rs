@@ -163,8 +163,10 @@ impl Engine {
                 Ok(Step::WORKED)
             }
             Err(error) => {
+                let table = part.job.table.clone();
                 self.end_part(part, Err(error.clone()))?;
-                Err(error)
+                // The folder of a table that was dropped meanwhile may be gone.
+                if self.check(&table).is_err() { Ok(Step::WORKED) } else { Err(error) }
             }
         }
     }

@@ -328,7 +328,8 @@ fn open_log(
         Ok(())
     };
     // What was flushed may have been forgotten since, by a purge or a range delete: it must not come back.
-    let needed = |table, position| tables.get(&table).is_none_or(|t| position > t.flushed().0);
+    let flushed: BTreeMap<TableId, u64> = tables.iter().map(|(id, t)| (*id, t.flushed().0)).collect();
+    let needed = |table, position| flushed.get(&table).is_none_or(|flushed| position > *flushed);
     let log = Log::open(fs.clone(), log_options, expected, &*options.parallel, &needed, &take)?;
     if let Some(table) = tables.values().find(|t| t.flushed() > log.end()) {
         let path = manifest::manifest_path(&table.dir, table.id);
