@@ -240,6 +240,8 @@ impl Engine {
 
     /// Of a dropped table. Jobs that still run have theirs removed when they end.
     fn remove_files_of(&self, table: &Table) -> io::Result<()> {
+        // Nobody makes a table in the folder meanwhile.
+        let _catalog = self.catalog.lock();
         let _unchanging = table.lock_sstables();
         for entry in self.fs.list(&table.dir)? {
             if manifest::table_of(&entry.name) == Some(table.id) {

@@ -345,10 +345,13 @@ fn threads_share_the_work() {
             });
         }
         let (engine, ended) = (&engine, &ended);
-        let extra = dunlin_types::TableId(0x33);
+        // One after the other, all in one folder.
+        let extra = |round: u64| dunlin_types::TableId(0x3300 + round);
         scope.spawn(move || {
             for round in 0..12u64 {
-                engine.create_table(extra, table_options(extra)).expect("create");
+                let extra = extra(round);
+                let options = TableOptions { dir: "tables/ks/t33".into(), ..table_options(extra) };
+                engine.create_table(extra, options).expect("create");
                 for n in 0..100 {
                     let (token, key) = key(n);
                     engine.merge(extra, token, &key, &deleted(n + round), false).expect("write");
@@ -364,7 +367,7 @@ fn threads_share_the_work() {
             for round in 0..10 {
                 match round % 3 {
                     0 => fine(engine.compact(None)),
-                    1 => fine(engine.delete_range(extra, TokenRange::ALL)),
+                    1 => fine(engine.delete_range(extra(round), TokenRange::ALL)),
                     _ => fine(engine.snapshot(&format!("s{round}"), Micros(1)).map(drop)),
                 }
             }
