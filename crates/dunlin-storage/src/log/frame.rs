@@ -209,10 +209,11 @@ mod tests {
 
     #[test]
     fn a_frame_is_read_as_it_was_sealed() {
-        let mut payload = Vec::new();
+        let (mut payload, mut ends) = (Vec::new(), Vec::new());
         let keys: Vec<Vec<u8>> = (0..40).map(|n| vec![n as u8; n * 10]).collect();
         for (n, key) in keys.iter().enumerate() {
             put_record(&mut payload, TableId(n as u64), Token(n as u64 + 100), key, b"record");
+            ends.push((512 + FRAME_HEADER_BYTES + payload.len()) as u64);
         }
         let bytes = frame(&payload, 40);
         let found = Frame::parse(&bytes, 0, 7, 512).expect("a frame");
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(records.len(), 40);
         for (n, record) in records.iter().enumerate() {
             assert_eq!((record.table.0, record.token.0), (n as u64, n as u64 + 100));
-            assert_eq!((record.key, record.record, record.position), (&keys[n][..], &b"record"[..], 512));
+            assert_eq!((record.key, record.record, record.position), (&keys[n][..], &b"record"[..], ends[n]));
         }
         assert_eq!(Frame::parse(&bytes, 0, 8, 512), None, "another segment");
         assert_eq!(Frame::parse(&bytes, 0, 7, 1024), None, "another position");

@@ -379,7 +379,7 @@ fn replay_on_threads_keeps_the_order_of_a_key() {
     let Err(error) = Log::open(shared(&fs), tiny(), true, &Threads::new(1), &|_, _| true, &fail) else {
         panic!("it fails");
     };
-    assert_eq!(error, EngineError::damaged("x", 512, "").into());
+    assert_eq!(error, EngineError::damaged("x", 603, "").into());
 }
 
 /// With the block size and lengths of real use.
