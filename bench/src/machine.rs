@@ -17,7 +17,7 @@ pub fn describe(dir: &Path) -> String {
         model.map_or("unknown", |(_, name)| name),
         memory.div_ceil(1 << 20),
         said("uname", &["-sr"]),
-        said("stat", &["-f", "-c", "%T", &dir.to_string_lossy()]),
+        said("findmnt", &["-n", "-o", "FSTYPE", "-T", &dir.to_string_lossy()]),
         said("git", &["rev-parse", "--short", "HEAD"]),
     );
     for name in ["rocksdb", "librocksdb-sys", "fjall", "heed", "mimalloc"] {

@@ -48,7 +48,7 @@ pub struct Line {
 }
 
 /// A child that takes longer than this has hung.
-const CHILD_MAX: Duration = Duration::from_secs(300);
+const CHILD_MAX: Duration = Duration::from_secs(600);
 /// Cache of blocks on the data set larger than memory.
 const COLD_CACHE: u64 = 32 << 20;
 /// Memtables of the workload that leaves a long log.
