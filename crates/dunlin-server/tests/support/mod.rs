@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, dead_code)]
 
 use bytes::Bytes;
-use dunlin_server::config::Config;
+use dunlin_server::config::{Config, Size};
 use dunlin_server::runtime::TokioRuntime;
 use dunlin_server::{Node, NodeParts, StoreMode};
 use dunlin_storage::fs::MemFs;
@@ -86,6 +86,8 @@ pub fn config(i: u16, seeds: u16) -> Config {
     config.cluster.seeds = (1..=seeds).map(|s| address(s).to_string()).collect();
     config.cluster.default_replication_factor = u32::from(seeds.clamp(1, 3));
     config.cluster.vnodes = 64;
+    // Every node writes its segments in advance, here into memory.
+    config.storage.log_segment_size = Size::mib(1);
     config.node.name = format!("n{i}");
     config
 }
