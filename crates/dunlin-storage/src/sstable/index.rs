@@ -119,7 +119,9 @@ impl Index {
     pub(crate) fn find(&self, token: Token) -> Option<usize> {
         let behind = token.0.checked_sub(self.first[0])?;
         let segment = (behind >> self.shift) as usize;
-        let Some(&[from, to]) = self.segments.get(segment..segment.saturating_add(2)).and_then(|s| s.as_array()) else {
+        let Some(&[from, to]) =
+            self.segments.get(segment..segment.saturating_add(2)).and_then(|s| s.as_array())
+        else {
             return Some(self.first.len() - 1);
         };
         // How far into the segment, in 32 bits of fraction.
