@@ -28,6 +28,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
 enum Command {
     /// Measures, and prints the table.
     Run(RunArgs),

@@ -150,7 +150,7 @@ pub fn table(lines: &[Line]) -> String {
         let ext =
             [&bare, &replica, &rocks, &fjall].into_iter().flatten().map(|f| f.ext_cpu).fold(0.0, f64::max);
         let best = match row.target {
-            Target::AtMostOfRocks(_) => rocks,
+            Target::OfRocks(_) => rocks,
             _ => better(row.metric, rocks, fjall),
         };
         let ratio = |mine: &Option<Figure>| {
@@ -161,7 +161,7 @@ pub fn table(lines: &[Line]) -> String {
         let show_ratio = |r: Option<f64>| r.map_or("–".to_owned(), |r| format!("{r:.2}"));
         let (target, met) = match row.target {
             Target::AtLeast(t) => (format!("≥ {t}"), ratio(&bare).map(|r| r >= t)),
-            Target::AtMost(t) | Target::AtMostOfRocks(t) => (format!("≤ {t}"), ratio(&bare).map(|r| r <= t)),
+            Target::AtMost(t) | Target::OfRocks(t) => (format!("≤ {t}"), ratio(&bare).map(|r| r <= t)),
         };
         let verdict = match met {
             Some(true) => " ✓",

@@ -13,8 +13,12 @@ use targets::TARGETS;
 /// Mutated inputs of each target.
 const ROUNDS: u64 = 2000;
 
+fn fuzz(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz").join(path)
+}
+
 fn corpus(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name)
+    fuzz("corpus").join(name)
 }
 
 /// Corpus files in order of name, and the target's valid inputs.
@@ -87,12 +91,12 @@ fn decoders_survive_their_corpora_and_mutations_of_them() {
 
 #[test]
 fn every_target_has_its_binary() {
-    let manifest = std::fs::read_to_string(corpus("../Cargo.toml")).expect("the manifest of fuzz/");
+    let manifest = std::fs::read_to_string(fuzz("Cargo.toml")).expect("the manifest of fuzz/");
     for target in TARGETS {
         let path = format!("fuzz_targets/{}.rs", target.name);
-        let text = std::fs::read_to_string(corpus("..").join(&path)).expect("a file for each target");
+        let text = std::fs::read_to_string(fuzz(&path)).expect("a file for each target");
         assert!(text.contains(&format!("run(\"{}\"", target.name)) && manifest.contains(&path), "{path}");
     }
-    let binaries = std::fs::read_dir(corpus("../fuzz_targets")).expect("the folder").count();
+    let binaries = std::fs::read_dir(fuzz("fuzz_targets")).expect("the folder").count();
     assert_eq!(binaries, TARGETS.len());
 }

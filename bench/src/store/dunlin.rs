@@ -37,8 +37,10 @@ const TABLE: TableId = TableId(1);
 /// Key of the SipHash.
 const PARTITIONER: [u8; 16] = [7; 16];
 const ACTOR: Actor = Actor { host: HostId([9; 16]), generation: Generation(1) };
-/// How often an idle worker looks for work, and a refused writer tries again.
+/// When a refused writer tries again.
 const PAUSE: Duration = Duration::from_micros(500);
+/// How often an idle worker looks for work: each look of the flush lane may write the log's low-water mark.
+const IDLE: Duration = Duration::from_millis(5);
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -283,7 +285,7 @@ impl Workers {
                         Ok(step) if step.worked => continue,
                         Ok(_) => {
                             shared.idle[worker].fetch_add(1, Ordering::Relaxed);
-                            std::thread::sleep(PAUSE);
+                            std::thread::sleep(IDLE);
                         }
                         Err(error) => {
                             *shared.failure.lock().unwrap_or_else(PoisonError::into_inner) =

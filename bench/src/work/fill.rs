@@ -25,7 +25,7 @@ pub fn write(
         for n in (thread as u64..keys).step_by(threads) {
             let key = Key::of(n, order);
             values.fill(n, generation, &mut value);
-            if n / threads as u64 % SAMPLE == 0 {
+            if (n / threads as u64).is_multiple_of(SAMPLE) {
                 let start = Instant::now();
                 store.put(&key, &value)?;
                 share.latencies.record(start);

@@ -114,6 +114,9 @@ pub struct Identity {
     lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
+/// How far a restored node's generation goes ahead of the clock's seconds.
+const RESTORED_AHEAD: u64 = 60;
+
 impl Identity {
     /// Locks the directory and opens a new generation; when this returns it is durable, and the node may
     /// speak. `dir` names the directory in messages.
@@ -129,7 +132,11 @@ impl Identity {
         })?;
         let old = read(&*fs, dir, cluster_name)?;
         let previous = old.as_ref().map_or(0, |f| f.generation);
-        let generation = (previous + 1).max(runtime.wall().0 / 1_000_000);
+        let went_back = exists(&*fs, RESTORED).map_err(|e| failed(dir, RESTORED, e))?;
+        // An older copy does not know which generations the host has used since; those may be ahead of the clock
+        // by as many as it was started within a second.
+        let ahead = if went_back { RESTORED_AHEAD } else { 0 };
+        let generation = (previous + 1).max(runtime.wall().0 / 1_000_000 + ahead);
         let first_start = old.is_none();
         let mut file = old.unwrap_or_else(|| NodeFile {
             format: FORMAT,
@@ -142,7 +149,6 @@ impl Identity {
             clean: false,
         });
         file.generation = generation;
-        let went_back = exists(&*fs, RESTORED).map_err(|e| failed(dir, RESTORED, e))?;
         if went_back {
             file.clean = false;
         }
