@@ -1,5 +1,6 @@
 //! The engine from outside: against a model, through crashes, faults and damage, and its files byte by byte.
 
+mod bytes;
 mod compaction;
 mod conformance;
 mod crash;
