@@ -149,7 +149,8 @@ impl Node {
         let engine = Engine::open(fs.clone(), options)
             .map_err(|source| StartError::Store { dir: dir.display().to_string(), source })?;
         let failed = |error: io::Error| StartError::Lost { dir: dir.display().to_string(), source: error };
-        let lost = lost_ranges(&fs, &engine, &identity).map_err(failed)?;
+        create_dirs(&*fs, "system").map_err(failed)?;
+        let lost = Arc::new(LostRanges::open(fs.clone()).map_err(failed)?);
         let store: Arc<dyn LocalStore> = match store_mode {
             StoreMode::Threads => {
                 ThreadedStore::start(engine, fs.clone(), lost.clone(), &runtime, settings::threads(&config))
@@ -163,7 +164,7 @@ impl Node {
         let membership = Membership::new(MembershipParts {
             runtime: runtime.clone(),
             transport: transport.clone(),
-            fs,
+            fs: fs.clone(),
             identity: identity.clone(),
             clock: clock.clone(),
             member: settings::member(&config, identity.host(), transport.local_addr())?,
@@ -178,6 +179,9 @@ impl Node {
             },
             tables: Arc::new(EngineTables(store.clone())),
         })?;
+        // The tables are those of the schema now, which is not restored: one that was made or truncated since the
+        // snapshot is empty here, and had data.
+        note_restored(&*fs, store.engine(), &identity, &lost).map_err(failed)?;
         let dots = Arc::new(AtomicU64::new(identity.dots()));
         let replica_store: Arc<dyn ReplicaStore> = store.clone();
         let core = Core::new(CoreParts {
@@ -360,22 +364,21 @@ impl Node {
     }
 }
 
-/// What earlier runs lost; after a restore, all that the tables had since the snapshot.
-fn lost_ranges(fs: &Arc<dyn Fs>, engine: &Engine, identity: &Identity) -> io::Result<Arc<LostRanges>> {
-    create_dirs(&**fs, "system")?;
-    let lost = LostRanges::open(fs.clone())?;
-    if identity.went_back() {
-        for table in engine.tables() {
-            lost.add(table, &[TokenRange::ALL])?;
-        }
-        // The new incarnation and what was lost are durable.
-        fs.remove(RESTORED)?;
-        fs.sync_dir("")?;
-        tracing::warn!(
-            "this node's data was restored: it serves no reads before it has been compared with the others"
-        );
+/// After a restore, all that the tables had since the snapshot is lost here.
+fn note_restored(fs: &dyn Fs, engine: &Engine, identity: &Identity, lost: &LostRanges) -> io::Result<()> {
+    if !identity.went_back() {
+        return Ok(());
     }
-    Ok(Arc::new(lost))
+    for table in engine.tables() {
+        lost.add(table, &[TokenRange::ALL])?;
+    }
+    // The new incarnation and what was lost are durable.
+    fs.remove(RESTORED)?;
+    fs.sync_dir("")?;
+    tracing::warn!(
+        "this node's data was restored: it serves no reads before it has been compared with the others"
+    );
+    Ok(())
 }
 
 impl Drop for Node {

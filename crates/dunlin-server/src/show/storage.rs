@@ -114,14 +114,13 @@ fn cleanup(node: &Arc<Node>, tables: Named) -> Result<Work, AdminError> {
     }
     let node = Arc::downgrade(node);
     Ok(Box::new(move |engine, _| {
-        let mut ranges = 0;
+        let mut cleaned = 0;
         for (table, _) in &tables {
-            // Looked up now: the layout may have changed while the task waited.
-            let Some(keep) = node.upgrade().and_then(|node| owned(&node, *table)) else { continue };
-            engine.cleanup(*table, &keep)?;
-            ranges += keep.len();
+            // Looked up when the engine asks: the layout may have changed while the task waited.
+            let keep = || node.upgrade().and_then(|node| owned(&node, *table));
+            cleaned += usize::from(engine.cleanup(*table, &keep)?);
         }
-        Ok(json!({ "tables_cleaned": tables.len(), "ranges_kept": ranges }))
+        Ok(json!({ "tables_cleaned": cleaned }))
     }))
 }
 

@@ -296,8 +296,7 @@ pub fn table_options(def: &TableDef) -> TableOptions {
 
 /// How full level 0 of the fullest table is, in percent of what makes writes be refused.
 fn level0_percent(engine: &Engine, level0_max: usize) -> u64 {
-    let most = engine.stats().tables.iter().map(|t| t.sstables_level0).max().unwrap_or(0);
-    most * 100 / (level0_max as u64).max(1)
+    (engine.level0_max() * 100 / level0_max.max(1)) as u64
 }
 
 fn ready<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {

@@ -14,10 +14,11 @@ pub(crate) struct Levels {
 
 impl Levels {
     /// Sorts SSTables into the levels given. One that would overlap another of its level goes to level 0, where
-    /// it does no harm.
+    /// it does no harm; so does one that cannot say what it holds, which would drive all others out.
     pub(crate) fn new(sstables: impl IntoIterator<Item = (u8, Arc<SsTable>)>) -> Levels {
         let mut levels = Levels::default();
         for (level, sstable) in sstables {
+            let level = if sstable.knows_its_range() { level } else { 0 };
             levels.levels[usize::from(level.min(LEVEL_MAX))].push(sstable);
         }
         let (level0, deeper) = levels.levels.split_at_mut(1);

@@ -30,6 +30,9 @@ pub struct Scrubbed {
     pub set_aside: Vec<String>,
 }
 
+/// Files of one name that are set aside before scrub gives up.
+const COPIES_MAX: u32 = 1000;
+
 impl Engine {
     /// Rewrites the SSTables of a table that are damaged, keeping every entry that can be read, and sets the
     /// damaged files aside in `damaged/`. As [`Engine::verify`] it reads everything first. A crash leaves the old
@@ -67,17 +70,22 @@ impl Engine {
     /// Links a damaged file to where it stays.
     fn set_aside(&self, sstable: &SsTable) -> Result<String, EngineError> {
         let name = sstable.path().rsplit('/').next().unwrap_or_default();
-        let path = format!("{DAMAGED}/{name}");
         let attempt = || {
             create_dirs(&*self.fs, DAMAGED)?;
-            match self.fs.hard_link(sstable.path(), &path) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                result => result?,
+            let mut path = format!("{DAMAGED}/{name}");
+            let mut copies = 0;
+            // A file of that name may be this one, of an earlier attempt, or another: after a restore, numbers repeat.
+            while let Err(e) = self.fs.hard_link(sstable.path(), &path) {
+                if e.kind() != io::ErrorKind::AlreadyExists || copies == COPIES_MAX {
+                    return Err(e);
+                }
+                copies += 1;
+                path = format!("{DAMAGED}/{name}.{copies}");
             }
-            self.fs.sync_dir(DAMAGED)
+            self.fs.sync_dir(DAMAGED)?;
+            Ok(path)
         };
-        attempt().map_err(|e| EngineError::io(format!("set {} aside", sstable.path()), &e))?;
-        Ok(path)
+        attempt().map_err(|e| EngineError::io(format!("set {} aside", sstable.path()), &e))
     }
 }
 

@@ -96,6 +96,11 @@ pub struct TableStats {
 }
 
 impl Engine {
+    /// SSTables in level 0 of the table that has most there. Cheap, unlike [`Engine::stats`].
+    pub fn level0_max(&self) -> usize {
+        self.tables.load().values().map(|t| t.state().sstables.level0().len()).max().unwrap_or(0)
+    }
+
     /// A snapshot of the counters. Waits for a running sync of the log.
     pub fn stats(&self) -> EngineStats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -289,7 +289,11 @@ impl Table {
         *flushed = manifest.flushed;
         self.note_purged(&sstables, &kept, change.purged);
         {
-            let _gate = self.gate.write();
+            let gate = self.gate.write();
+            if gate.dropped {
+                // Whoever dropped the table has counted its memtables as gone.
+                return Err(EngineError::UnknownTable(self.id));
+            }
             let mut state = State::clone(&self.state.load());
             state.sstables = Levels::new(sstables);
             let keep =

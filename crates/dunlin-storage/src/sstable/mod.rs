@@ -173,6 +173,11 @@ impl SsTable {
         index + parts.filter.as_ref().map_or(0, Filter::bytes) + parts.pins.bytes()
     }
 
+    /// Whether the statistics could be read.
+    pub(crate) fn knows_its_range(&self) -> bool {
+        *self.statistics() != SstStatistics::unknown()
+    }
+
     /// Whether any part failed its check since the file was opened.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)

@@ -60,6 +60,10 @@ impl Sealer {
     /// Codec, and length of what was appended to `out`.
     fn compress(&mut self, out: &mut Vec<u8>, raw: &[u8]) -> Option<(u8, usize)> {
         let start = out.len();
+        if raw.len() > RAW_BYTES_MAX {
+            // A reader would not trust the length.
+            return None;
+        }
         match (self.compression, &mut self.zstd) {
             (Compression::Lz4, _) => {
                 out.resize(start + lz4_flex::block::get_maximum_output_size(raw.len()), 0);

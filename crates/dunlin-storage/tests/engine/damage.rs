@@ -170,3 +170,32 @@ fn marks_protect_the_last_commit() {
         }
     }
 }
+
+#[test]
+fn an_sstable_that_cannot_say_what_it_holds_drives_no_other_out_of_its_level() {
+    let mut driver = Driver::new(41, tiny());
+    driver.keys = 400;
+    driver.start().expect("open");
+    for n in 0..1500 {
+        driver.write().expect("write");
+        if n % 50 == 49 {
+            driver.maintain();
+        }
+    }
+    driver.settle_durable();
+    driver.stop(None);
+    let sstables: Vec<(String, u64)> =
+        driver.fs.files().into_iter().filter(|(path, _)| path.ends_with(".sst")).collect();
+    let sound = driver.fs.fork();
+    let engine = Engine::open(Arc::new(sound), tiny()).expect("open");
+    let before = engine.level0_max();
+    drop(engine);
+    // Of the table with most SSTables, one below level 0: the last ones are flushes.
+    let (path, bytes) = &sstables[sstables.len() / 2];
+    assert!(driver.fs.flip_bit(path, bytes - 20, 3), "the footer is the end of the file");
+    driver.start().expect("open");
+    let stats = driver.engine().stats();
+    assert_eq!(stats.tables.iter().map(|t| t.sstables_damaged).sum::<u64>(), 1);
+    assert!(stats.tables.iter().all(|t| t.sstables as usize > before + 2), "{stats:?}");
+    assert!(driver.engine().level0_max() <= before + 1, "the damaged one alone");
+}
