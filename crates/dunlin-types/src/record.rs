@@ -43,16 +43,25 @@ impl Value {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
-        let bad = reader.error("value flags");
-        let flags = reader.u8("value flags")?;
-        if flags > 3 {
-            return Err(bad);
-        }
-        let written = Micros(reader.varint("write time")?);
-        let expires = if flags & 2 != 0 { Some(Micros(reader.varint("expiry")?)) } else { None };
-        let data = if flags & 1 != 0 { Some(reader.bytes("value")?) } else { None };
+        let (written, expires, data) = read_value(reader, |reader| reader.bytes("value"))?;
         Ok(Value { written, expires, data })
     }
+}
+
+/// Reads a value's write time, expiry and data; `data` reads the latter, shared or borrowed.
+pub(crate) fn read_value<'a, D>(
+    reader: &mut Reader<'a>,
+    data: impl FnOnce(&mut Reader<'a>) -> Result<D, DecodeError>,
+) -> Result<(Hlc, Option<Micros>, Option<D>), DecodeError> {
+    let bad = reader.error("value flags");
+    let flags = reader.u8("value flags")?;
+    if flags > 3 {
+        return Err(bad);
+    }
+    let written = Micros(reader.varint("write time")?);
+    let expires = if flags & 2 != 0 { Some(Micros(reader.varint("expiry")?)) } else { None };
+    let data = if flags & 1 != 0 { Some(data(reader)?) } else { None };
+    Ok((written, expires, data))
 }
 
 /// The record of a `conflicts = 'siblings'` table: a dotted version vector set.
@@ -134,11 +143,21 @@ pub struct Latest {
 }
 
 impl Latest {
-    /// At one time a deletion outranks every value, whichever node took it: `DELETE USING TIMESTAMP t` takes
-    /// away what was written at `t`.
-    fn rank(&self) -> (Hlc, bool, HostId, &Option<Bytes>, Option<Micros>) {
-        (self.value.written, self.value.data.is_none(), self.host, &self.value.data, self.value.expires)
+    fn rank(&self) -> impl Ord + '_ {
+        let Value { written, expires, data } = &self.value;
+        rank(*written, self.host, data.as_deref(), *expires)
     }
+}
+
+/// What the larger of two last_write_wins records has more of. At one time a deletion outranks every value,
+/// whichever node took it: `DELETE USING TIMESTAMP t` takes away what was written at `t`.
+pub(crate) fn rank(
+    written: Hlc,
+    host: HostId,
+    data: Option<&[u8]>,
+    expires: Option<Micros>,
+) -> impl Ord + '_ {
+    (written, data.is_none(), host, data, expires)
 }
 
 /// What a replica stores under a key.

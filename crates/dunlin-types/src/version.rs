@@ -131,7 +131,7 @@ impl Context {
     }
 }
 
-const DOT_BYTES_MIN: usize = 18;
+pub(crate) const DOT_BYTES_MIN: usize = 18;
 
 pub(crate) fn put_dot(out: &mut Vec<u8>, dot: Dot) {
     out.extend_from_slice(&dot.actor.host.0);

@@ -4,8 +4,10 @@
 //! last_write_wins that is a comparison; only siblings have to be built to be joined.
 
 use crate::codec::{DecodeError, Reader};
-use crate::record::Record;
+use crate::host::HostId;
+use crate::record::{Record, rank, read_value};
 use crate::time::{Hlc, Micros};
+use crate::version::{DOT_BYTES_MIN, read_dot};
 
 /// A record's times, read from its bytes in one pass, without allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,21 +34,14 @@ struct ValueView<'a> {
 
 impl<'a> ValueView<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<ValueView<'a>, DecodeError> {
-        let bad = reader.error("value flags");
-        let flags = reader.u8("value flags")?;
-        if flags > 3 {
-            return Err(bad);
-        }
-        let written = Micros(reader.varint("write time")?);
-        let expires = if flags & 2 != 0 { Some(Micros(reader.varint("expiry")?)) } else { None };
-        let data = if flags & 1 != 0 { Some(reader.slice("value")?) } else { None };
+        let (written, expires, data) = read_value(reader, |reader| reader.slice("value"))?;
         Ok(ValueView { written, expires, data })
     }
 }
 
 /// A last_write_wins record.
 struct LatestView<'a> {
-    host: [u8; 16],
+    host: HostId,
     value: ValueView<'a>,
 }
 
@@ -57,15 +52,14 @@ impl<'a> LatestView<'a> {
         if reader.u8("record kind")? != Record::LATEST {
             return Ok(None);
         }
-        let view = LatestView { host: reader.array("host")?, value: ValueView::read(&mut reader)? };
+        let view = LatestView { host: HostId(reader.array("host")?), value: ValueView::read(&mut reader)? };
         reader.finish("end of record")?;
         Ok(Some(view))
     }
 
-    /// The order of [`crate::record::Latest`].
-    fn rank(&self) -> (Hlc, bool, [u8; 16], Option<&[u8]>, Option<Micros>) {
+    fn rank(&self) -> impl Ord + '_ {
         let ValueView { written, expires, data } = self.value;
-        (written, data.is_none(), self.host, data, expires)
+        rank(written, self.host, data, expires)
     }
 }
 
@@ -86,11 +80,11 @@ impl RecordView {
             Record::SIBLINGS => {
                 for what in ["version vector", "dots"] {
                     for _ in 0..reader.count(DOT_BYTES_MIN, what)? {
-                        skip_dot(&mut reader)?;
+                        read_dot(&mut reader)?;
                     }
                 }
                 for _ in 0..reader.count(DOT_BYTES_MIN + 2, "siblings")? {
-                    skip_dot(&mut reader)?;
+                    read_dot(&mut reader)?;
                     view.add(&ValueView::read(&mut reader)?);
                 }
             }
@@ -118,15 +112,6 @@ impl RecordView {
             _ => None,
         };
     }
-}
-
-const DOT_BYTES_MIN: usize = 18;
-
-fn skip_dot(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-    reader.array::<16>("dot: host")?;
-    reader.varint("dot: generation")?;
-    reader.varint("dot: counter")?;
-    Ok(())
 }
 
 /// What [`join`] of two records' bytes is.

@@ -104,23 +104,22 @@ fn storage(storage: &StorageSection) -> Result<(), ConfigError> {
     between("storage.log_segment_size", storage.log_segment_size, MIB, GIB)?;
     between("storage.log_size_max", storage.log_size_max, 2 * MIB, TIB)?;
     between("storage.block_cache_size", storage.block_cache_size, MIB, TIB)?;
-    let (one, all) = (storage.memtable_size, storage.memtables_size_max);
-    if all.0 / 2 < one.0 {
-        return invalid(
-            "storage.memtables_size_max",
-            format!(
-                "must be at least twice storage.memtable_size ({one}): one is written to while another is flushed"
-            ),
-        );
-    }
-    let (segment, log) = (storage.log_segment_size, storage.log_size_max);
-    if log.0 / 2 < segment.0 {
-        return invalid(
-            "storage.log_size_max",
-            format!(
-                "must be at least twice storage.log_segment_size ({segment}): a segment is given up as a whole"
-            ),
-        );
+    let twice = [
+        (
+            ("storage.memtables_size_max", storage.memtables_size_max),
+            ("storage.memtable_size", storage.memtable_size),
+            "one is written to while another is flushed",
+        ),
+        (
+            ("storage.log_size_max", storage.log_size_max),
+            ("storage.log_segment_size", storage.log_segment_size),
+            "a segment is given up as a whole",
+        ),
+    ];
+    for ((key, all), (part, one), why) in twice {
+        if all.0 / 2 < one.0 {
+            return invalid(key, format!("must be at least twice {part} ({one}): {why}"));
+        }
     }
     bound("storage.compaction_threads", storage.compaction_threads as u64, 64)?;
     match storage.compaction_bytes_per_second.0 {
