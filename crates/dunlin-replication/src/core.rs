@@ -1,5 +1,6 @@
 //! What coordinator, replica and hint delivery share: the doors of one node and its settings.
 
+use crate::foreground::Foreground;
 use crate::hints::Hints;
 use crate::local::Local;
 use crate::message::Response;
@@ -109,6 +110,8 @@ pub struct Core {
     pub config: ReplicationConfig,
     /// Counters.
     pub stats: RequestStats,
+    /// How busy clients keep this node.
+    pub foreground: Arc<Foreground>,
 }
 
 impl Core {
@@ -126,6 +129,7 @@ impl Core {
             dots: parts.dots,
             config: parts.config,
             stats: RequestStats::default(),
+            foreground: Arc::default(),
         })
     }
 

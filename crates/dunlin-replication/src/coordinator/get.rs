@@ -63,6 +63,7 @@ impl Coordinator {
         if request.consistency == Consistency::Any {
             return Err(any_is_for_writes());
         }
+        let _at_work = self.core.foreground.enter(&self.core.runtime);
         let deadline = self.core.runtime.mono().after(request.timeout);
         count(&self.core.stats.reads);
         let mut view = self.core.views.load();

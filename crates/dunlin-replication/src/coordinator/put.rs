@@ -34,6 +34,7 @@ impl Coordinator {
     /// Writes a key. An error says whether it may have been applied. Not cancel-safe: a dropped write
     /// may still happen.
     pub async fn put(&self, mut request: PutRequest) -> Result<PutOutcome, Box<ClusterError>> {
+        let _at_work = self.core.foreground.enter(&self.core.runtime);
         let deadline = self.core.runtime.mono().after(request.timeout);
         let level = request.consistency;
         let bytes = request.value.as_ref().map_or(0, |v| v.len());
