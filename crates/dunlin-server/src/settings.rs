@@ -1,6 +1,8 @@
 //! The configuration in the words of the parts.
 
 use crate::client::ClientSettings;
+use crate::client::admission::AdmissionSettings;
+use crate::client::limit::LimitSettings;
 use crate::config::{Config, ConfigError};
 use crate::node::StoreMode;
 use crate::store::ThreadOptions;
@@ -15,6 +17,9 @@ use dunlin_types::runtime::{PlantedBug, Runtime};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Statements that are worked on at once however slow they are.
+const STATEMENTS_MIN: usize = 64;
 
 /// Sizes of the engine; small ones inline, so that simulation meets every border.
 pub(crate) fn engine(config: &Config, mode: StoreMode, runtime: &dyn Runtime) -> EngineOptions {
@@ -67,7 +72,17 @@ pub(crate) fn replication(config: &Config) -> ReplicationConfig {
 }
 
 pub(crate) fn clients(config: &Config) -> ClientSettings {
+    let ceiling = config.limits.statements;
     ClientSettings {
+        admission: AdmissionSettings {
+            limit: LimitSettings {
+                floor: STATEMENTS_MIN.min(ceiling),
+                ceiling,
+                target: Duration::from_millis(config.limits.latency_target_ms),
+            },
+            queue: 2 * ceiling,
+            wait: Duration::from_millis(config.limits.queue_wait_ms),
+        },
         read_timeout: Duration::from_millis(config.replication.read_timeout_ms),
         write_timeout: Duration::from_millis(config.replication.write_timeout_ms),
         connections: config.limits.connections,

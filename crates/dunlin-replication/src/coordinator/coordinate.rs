@@ -37,6 +37,14 @@ impl Coordinator {
         deadline: Mono,
     ) -> Result<Context, CoordinateError> {
         let core = &self.core;
+        if core.left(deadline).is_zero() {
+            let late = not_applied(
+                ErrorCode::WriteTimeout,
+                "no time was left to begin with it",
+                request.consistency,
+            );
+            return Err(CoordinateError::Failed(late));
+        }
         let view = core.views.load();
         if let Some((sender, fence)) = from {
             let mine = view.fence.newest;

@@ -75,6 +75,9 @@ impl Coordinator {
     ) -> Result<(), Box<ClusterError>> {
         let core = &self.core;
         let level = request.consistency;
+        if core.left(deadline).is_zero() {
+            return Err(not_applied(ErrorCode::WriteTimeout, "no time was left to begin with it", level));
+        }
         let wall = core.runtime.wall();
         let written = match request.timestamp {
             Some(at) if at.0 > wall.0.saturating_add(TIMESTAMP_AHEAD_MAX_US) => {

@@ -1,5 +1,6 @@
 //! Operations to coordinator calls to replies.
 
+use super::admission::Refused;
 use super::errors::{self, not_applied};
 use super::services::{ClientServices, Readiness};
 use super::session::{Prepared, draining, starting};
@@ -17,6 +18,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Lines of a trace, with the time since the statement was taken up.
 pub(super) struct Trace {
@@ -44,11 +46,11 @@ impl Trace {
 
 /// Executes a statement that does not change its session.
 pub(super) async fn run(services: &Arc<ClientServices>, prepared: Prepared, tracing: bool) -> Reply {
-    let Prepared { operation, started } = prepared;
+    let Prepared { operation, started, session } = prepared;
     let (name, consistency) = name_of(&operation);
     let mut trace = Trace::new(started, tracing);
     trace.add(services, || format!("parsed and planned as {name}"));
-    let mut reply = dispatch(services, operation, &mut trace).await;
+    let mut reply = dispatch(services, operation, session, &mut trace).await;
     trace.add(services, || "answered".to_owned());
     if let Some(mut lines) = trace.lines {
         reply.trace.append(&mut lines);
@@ -75,7 +77,12 @@ fn name_of(operation: &Operation) -> (&'static str, Option<Consistency>) {
     }
 }
 
-async fn dispatch(services: &Arc<ClientServices>, operation: Operation, trace: &mut Trace) -> Reply {
+async fn dispatch(
+    services: &Arc<ClientServices>,
+    mut operation: Operation,
+    session: u64,
+    trace: &mut Trace,
+) -> Reply {
     match operation {
         Operation::Help(text) => {
             let lines = text.lines().map(|line| vec![Cell::text(line)]).collect();
@@ -89,10 +96,41 @@ async fn dispatch(services: &Arc<ClientServices>, operation: Operation, trace: &
         Readiness::Starting => return starting(services),
         Readiness::Draining => return draining(),
     }
-    let Some(_admission) = services.admit() else {
-        return not_applied(ErrorCode::Overloaded, "too many statements are being worked on")
-            .with("retry_after_ms", "100");
+    let patience = timeout_of(services, &mut operation).map_or(Duration::MAX, |timeout| *timeout);
+    let asked = services.runtime().mono();
+    let place = match services.admission.enter(session, patience).await {
+        Ok(place) => place,
+        Err(refused) => return overloaded(refused),
     };
+    let begun = services.runtime().mono();
+    if let Some(timeout) = timeout_of(services, &mut operation) {
+        *timeout = timeout.saturating_sub(begun.since(asked));
+    }
+    let single = matches!(&operation, Operation::Write(_))
+        || matches!(&operation, Operation::Read(read) if read.keys.len() == 1);
+    let reply = work(services, operation, trace).await;
+    if single && reply.code().is_none() {
+        place.succeeded(services.runtime().mono().since(begun));
+    }
+    reply
+}
+
+fn overloaded(refused: Refused) -> Reply {
+    not_applied(ErrorCode::Overloaded, "this node has more to do than it can do soon")
+        .with("retry_after_ms", refused.retry_after.as_millis().to_string())
+}
+
+/// How long an operation of single keys may take, filled in where the statement is silent.
+fn timeout_of<'a>(services: &ClientServices, operation: &'a mut Operation) -> Option<&'a mut Duration> {
+    let settings = &services.settings;
+    match operation {
+        Operation::Write(write) => Some(write.timeout.get_or_insert(settings.write_timeout)),
+        Operation::Read(read) => Some(read.timeout.get_or_insert(settings.read_timeout)),
+        _ => None,
+    }
+}
+
+async fn work(services: &Arc<ClientServices>, operation: Operation, trace: &mut Trace) -> Reply {
     match operation {
         Operation::Write(write) => match put(services, write, trace).await {
             Ok(reply) | Err(reply) => reply,

@@ -4,12 +4,14 @@
 //! ([`input`]), keeps their order ([`pipeline`]) and has them executed by its [`Session`]. A session needs
 //! no socket, so the simulator drives the same code. Start with [`session`], then [`execute`].
 
+pub mod admission;
 pub mod connection;
 mod describe;
 mod errors;
 mod execute;
 mod explain;
 mod input;
+pub mod limit;
 pub mod listener;
 mod page;
 mod pipeline;

@@ -1,12 +1,14 @@
 //! What all sessions of a node share, and what they need of the node around them.
 
+use super::admission::{Admission, AdmissionSettings};
+use super::limit::LimitSettings;
 use dunlin_cql::operation::SchemaChange;
 use dunlin_replication::context_token::ContextTokens;
 use dunlin_replication::coordinator::Coordinator;
 use dunlin_replication::view::View;
 use dunlin_types::runtime::{BoxFuture, SharedRuntime};
 use dunlin_types::{ClusterError, Consistency, ErrorCode};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -75,8 +77,8 @@ pub struct ClientSettings {
     pub unpaged_bytes: usize,
     /// Keys of one statement that are worked on beside each other.
     pub keys_in_parallel: usize,
-    /// Statements of all connections that are worked on at a time; more are answered with OVERLOADED.
-    pub statements_in_flight: usize,
+    /// Statements of all connections that are worked on at a time, that wait, and for how long.
+    pub admission: AdmissionSettings,
     /// Connections.
     pub connections: usize,
     /// Longest statement, bytes.
@@ -103,7 +105,11 @@ impl Default for ClientSettings {
             page_bytes: 4 << 20,
             unpaged_bytes: 64 << 20,
             keys_in_parallel: 64,
-            statements_in_flight: 8192,
+            admission: AdmissionSettings {
+                limit: LimitSettings { floor: 64, ceiling: 8192, target: Duration::from_millis(100) },
+                queue: 16_384,
+                wait: Duration::from_millis(250),
+            },
             connections: dunlin_types::limits::CONNECTIONS_MAX,
             statement_bytes: dunlin_types::limits::STATEMENT_BYTES_MAX,
             pipeline: dunlin_types::limits::PIPELINE_MAX,
@@ -126,8 +132,8 @@ pub struct ClientStats {
     pub statements: AtomicU64,
     /// Statements answered with an error.
     pub errors: AtomicU64,
-    /// Statements being worked on.
-    pub in_flight: AtomicUsize,
+    /// Sessions ever begun.
+    pub sessions: AtomicU64,
     /// Bytes that came.
     pub bytes_in: AtomicU64,
     /// Bytes that went.
@@ -144,6 +150,8 @@ pub struct ClientServices {
     pub settings: ClientSettings,
     /// Counters.
     pub stats: ClientStats,
+    /// Who is worked on next.
+    pub admission: Arc<Admission>,
     tokens: OnceLock<ContextTokens>,
 }
 
@@ -155,7 +163,8 @@ impl ClientServices {
         settings: ClientSettings,
     ) -> Arc<ClientServices> {
         let (stats, tokens) = (ClientStats::default(), OnceLock::new());
-        Arc::new(ClientServices { coordinator, backend, settings, stats, tokens })
+        let admission = Admission::new(coordinator.core().runtime.clone(), settings.admission);
+        Arc::new(ClientServices { coordinator, backend, settings, stats, admission, tokens })
     }
 
     /// Clock, timers, tasks.
@@ -178,21 +187,5 @@ impl ClientServices {
         let mut material = layout.partitioner.0.to_vec();
         material.extend_from_slice(&layout.cluster.0);
         Some(self.tokens.get_or_init(|| ContextTokens::new(&material)))
-    }
-
-    /// Takes a place among the statements in flight; `None` if there are too many.
-    pub(super) fn admit(self: &Arc<Self>) -> Option<Admission> {
-        let before = self.stats.in_flight.fetch_add(1, Ordering::Relaxed);
-        let admission = Admission(Arc::clone(self));
-        (before < self.settings.statements_in_flight).then_some(admission)
-    }
-}
-
-/// A place among the statements in flight.
-pub(super) struct Admission(Arc<ClientServices>);
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.0.stats.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -14,6 +14,8 @@ use std::sync::atomic::Ordering;
 pub struct Session {
     services: Arc<ClientServices>,
     state: SessionState,
+    /// Tells it from other sessions, for its share of the node.
+    number: u64,
     ended: bool,
 }
 
@@ -21,6 +23,8 @@ pub struct Session {
 pub struct Prepared {
     pub(super) operation: Operation,
     pub(super) started: Mono,
+    /// Number of its session.
+    pub(super) session: u64,
 }
 
 impl Prepared {
@@ -36,7 +40,8 @@ impl Prepared {
 impl Session {
     /// A new session with the defaults.
     pub fn new(services: Arc<ClientServices>) -> Session {
-        Session { services, state: SessionState::default(), ended: false }
+        let number = services.stats.sessions.fetch_add(1, Ordering::Relaxed);
+        Session { services, state: SessionState::default(), number, ended: false }
     }
 
     /// What the session has set.
@@ -75,7 +80,7 @@ impl Session {
             Err(error) => Err(error.into()),
         };
         match planned {
-            Ok(operation) => Ok(Prepared { operation, started }),
+            Ok(operation) => Ok(Prepared { operation, started, session: self.number }),
             Err(reply) => {
                 self.services.stats.errors.fetch_add(1, Ordering::Relaxed);
                 Err(self.not_ready_instead(reply))

@@ -241,6 +241,12 @@ pub struct LimitsSection {
     pub value_size_max: Size,
     /// Requests of other nodes that are handled at once; more are refused as overloaded.
     pub internode_requests: usize,
+    /// Statements of all clients that are worked on at once, at most.
+    pub statements: usize,
+    /// Mean latency above which fewer statements are worked on at once.
+    pub latency_target_ms: u64,
+    /// Longest wait of a statement for its turn.
+    pub queue_wait_ms: u64,
     /// Operators' requests that are handled at once.
     pub admin_requests: usize,
 }
@@ -253,6 +259,9 @@ impl Default for LimitsSection {
             statement_size_max: Size(limits::STATEMENT_BYTES_MAX as u64),
             value_size_max: Size(limits::VALUE_BYTES_MAX as u64),
             internode_requests: 16_384,
+            statements: 8192,
+            latency_target_ms: 100,
+            queue_wait_ms: 250,
             admin_requests: 32,
         }
     }

@@ -92,6 +92,9 @@ fn numbers(config: &Config) -> Result<(), ConfigError> {
     bound("limits.statement_size_max", bounds.statement_size_max.0, limits::STATEMENT_BYTES_MAX as u64)?;
     bound("limits.value_size_max", bounds.value_size_max.0, limits::VALUE_BYTES_MAX as u64)?;
     bound("limits.internode_requests", bounds.internode_requests as u64, 1 << 20)?;
+    bound("limits.statements", bounds.statements as u64, 1 << 20)?;
+    bound("limits.latency_target_ms", bounds.latency_target_ms, 60_000)?;
+    bound("limits.queue_wait_ms", bounds.queue_wait_ms, 60_000)?;
     bound("limits.admin_requests", bounds.admin_requests as u64, 1 << 16)
 }
 

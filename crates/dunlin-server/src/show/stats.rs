@@ -73,11 +73,14 @@ pub(super) fn tasks(node: &Node, runtime: Option<&TokioRuntime>) -> Value {
         .map(|(name, running, started)| json!({ "task": name, "running": running, "started": started }))
         .collect();
     let clients = &node.clients.stats;
+    let admission = node.clients.admission.stats();
     json!({
         "tasks": tasks,
         "queues": {
             "writes_waiting_for_sync": node.store.waiting(),
-            "client_statements_in_flight": clients.in_flight.load(Ordering::Relaxed),
+            "client_statements_in_flight": admission.at_work,
+            "client_statements_in_flight_limit": admission.limit,
+            "client_statements_waiting": admission.waiting,
             "client_connections": clients.connections.load(Ordering::Relaxed),
         },
     })
@@ -263,10 +266,18 @@ fn requests(node: &Node, all: &mut Vec<Sample>) {
         count(&clients.refused),
     ));
     all.push(Sample::counter("client_statements", "Statements taken", count(&clients.statements)));
-    all.push(Sample::gauge(
-        "client_statements_in_flight",
-        "Statements worked on",
-        clients.in_flight.load(Ordering::Relaxed) as u64,
+    let admission = node.clients.admission.stats();
+    for (name, help, value) in [
+        ("client_statements_in_flight", "Statements worked on", admission.at_work),
+        ("client_statements_in_flight_limit", "Statements worked on at once, as of now", admission.limit),
+        ("client_statements_waiting", "Statements that wait for a place", admission.waiting),
+    ] {
+        all.push(Sample::gauge(name, help, value as u64));
+    }
+    all.push(Sample::counter(
+        "client_statements_refused",
+        "Statements answered OVERLOADED before any work",
+        admission.refused,
     ));
     all.push(Sample::counter("client_bytes_received", "Bytes from clients", count(&clients.bytes_in)));
     all.push(Sample::counter("client_bytes_sent", "Bytes to clients", count(&clients.bytes_out)));

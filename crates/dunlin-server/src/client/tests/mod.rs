@@ -1,6 +1,7 @@
 //! Sessions and connections over one node that stands alone: a real coordinator, a map for a store.
 #![allow(clippy::disallowed_methods)] // this file is the test's seam: clock, timers, tasks
 
+mod admission;
 mod session;
 mod wire;
 

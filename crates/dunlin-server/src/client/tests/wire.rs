@@ -254,7 +254,7 @@ fn random_bytes_and_sudden_ends_do_no_harm() {
             }
             let _ = wire.server.await;
         }
-        assert_eq!(node.services.stats.in_flight.load(std::sync::atomic::Ordering::Relaxed), 0);
+        assert_eq!(node.services.admission.stats().at_work, 0);
     });
 }
 
