@@ -22,7 +22,7 @@ pub struct ReplicationConfig {
     pub speculative_after: Duration,
     /// Speculative reads, in percent of all reads.
     pub speculative_budget_percent: u64,
-    /// Request ids that a coordinating replica remembers.
+    /// Request ids that a replica remembers: more than writes come in while a message may be on its way.
     pub requests_remembered_max: usize,
     /// About the most bytes of one replica's page in a scan.
     pub scan_page_bytes: u32,
@@ -37,7 +37,7 @@ impl Default for ReplicationConfig {
         ReplicationConfig {
             speculative_after: Duration::from_millis(50),
             speculative_budget_percent: 5,
-            requests_remembered_max: 65_536,
+            requests_remembered_max: 262_144,
             scan_page_bytes: 1 << 20,
             retry_after: Duration::from_millis(100),
             repair: RepairConfig::default(),

@@ -8,7 +8,7 @@ use crate::store::{Durability, Entry};
 use bytes::Bytes;
 use dunlin_transport::codec::{self, CodecError};
 use dunlin_types::{
-    ClusterError, Consistency, Context, HostId, Key, Micros, Record, TableId, Token, TokenRange,
+    ClusterError, Consistency, Context, Dot, HostId, Key, Micros, Record, TableId, Token, TokenRange,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ pub enum Request {
     Scan(ScanReplicaRequest),
     /// A step of anti-entropy.
     Repair(RepairRequest),
+    /// Whether the replica has seen a write with that request id.
+    Recall(RecallRequest),
 }
 
 /// A write for the replica that will mint its version.
@@ -70,7 +72,7 @@ pub struct CoordinateRequest {
     /// What the client has seen; `None` is an upsert.
     pub context: Option<Context>,
     /// Makes a client's repetition idempotent.
-    pub request_id: Option<[u8; 16]>,
+    pub request_id: Option<RequestId>,
     /// How many acknowledgements to await.
     pub consistency: Consistency,
     /// When a replica acknowledges.
@@ -103,6 +105,42 @@ pub struct MergeRequest {
     pub durability: Durability,
     /// Why.
     pub reason: MergeReason,
+    /// The write's request id, if it has one.
+    pub identified: Option<Identified>,
+}
+
+/// A client's name for one write, the same in each of its attempts.
+pub type RequestId = [u8; 16];
+
+/// A write that came with a request id, for replicas to remember with its record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Identified {
+    /// The id.
+    pub id: RequestId,
+    /// The dot that the write got; none in last_write_wins tables.
+    pub dot: Option<Dot>,
+}
+
+/// Asks for a write by its request id.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RecallRequest {
+    /// The table.
+    pub table: TableId,
+    /// Place on the ring.
+    pub token: Token,
+    /// The key.
+    pub key: Key,
+    /// The id.
+    pub id: RequestId,
+}
+
+/// What a replica knows of a write with that request id.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Recalled {
+    /// The dot that it got; none in last_write_wins tables.
+    pub dot: Option<Dot>,
+    /// The replica's copy as of now, which has seen the write.
+    pub record: Record,
 }
 
 /// A read of one key.
@@ -158,6 +196,8 @@ pub enum Response {
     Refused(Refusal),
     /// To `Repair`.
     Repair(RepairResponse),
+    /// To `Recall`; `None`: not known here.
+    Recalled(Option<Recalled>),
 }
 
 /// Why a replica did nothing.
@@ -223,7 +263,7 @@ impl Response {
 mod tests {
     use super::*;
     use dunlin_types::record::SiblingSet;
-    use dunlin_types::{Actor, Dot, Generation, Value};
+    use dunlin_types::{Actor, Generation, Value};
     use proptest::prelude::*;
 
     fn record(data: Vec<u8>) -> Record {
@@ -245,6 +285,7 @@ mod tests {
             record: record(data),
             durability: Durability::Synced,
             reason: MergeReason::Write,
+            identified: None,
         }))
     }
 
@@ -273,6 +314,12 @@ mod tests {
                 bytes: 20,
             }),
             Request::Repair(RepairRequest::Tables { layout: 4 }),
+            Request::Recall(RecallRequest {
+                table: TableId(1),
+                token: Token(2),
+                key: key.clone(),
+                id: [7; 16],
+            }),
         ];
         for request in requests {
             let envelope = envelope(request);
@@ -283,6 +330,7 @@ mod tests {
             Response::Coordinated(Ok(context)),
             Response::Coordinated(Err(Box::new(ClusterError::new(dunlin_types::ErrorCode::Stale, "m")))),
             Response::Merged,
+            Response::Recalled(Some(Recalled { dot: None, record: record(vec![2]) })),
             Response::Record(None),
             Response::Record(Some(record(vec![3; 300]))),
             Response::Digest(Some([4; 16])),

@@ -3,7 +3,8 @@
 use crate::coordinator::{CoordinateError, Coordinator, refusal_of};
 use crate::core::{Core, count};
 use crate::message::{
-    Envelope, Fence, MergeReason, MergeRequest, ReadRequest, Refusal, Request, Response, ScanReplicaRequest,
+    Envelope, Fence, MergeReason, MergeRequest, ReadRequest, RecallRequest, Recalled, Refusal, Request,
+    Response, ScanReplicaRequest,
 };
 use crate::repair::Responder;
 use crate::store::StoreError;
@@ -63,6 +64,7 @@ impl Replica {
             Request::Merge(request) => self.merge(from, fence, request).await,
             Request::Read(request) => self.read(from, fence, request).await,
             Request::Scan(request) => self.scan(from, fence, request).await,
+            Request::Recall(request) => self.recall(request).await,
             Request::Repair(request) => Ok(Response::Repair(self.repair.handle(request).await)),
         };
         result.unwrap_or_else(|refusal| {
@@ -85,7 +87,20 @@ impl Replica {
         if now.fence.newest != view.fence.newest {
             self.check_write(&now, from, fence, &request)?;
         }
+        if let Some(write) = request.identified {
+            self.coordinator.requests.remember(write, table, &request.key);
+        }
         Ok(Response::Merged)
+    }
+
+    async fn recall(&self, request: RecallRequest) -> Result<Response, Refusal> {
+        let RecallRequest { table, token, key, id } = request;
+        let Some(write) = self.coordinator.requests.recall(id, table, &key) else {
+            return Ok(Response::Recalled(None));
+        };
+        let record =
+            self.core.local.store.get(table, token, key).await.map_err(|error| self.refusal(error))?;
+        Ok(Response::Recalled(record.map(|record| Recalled { dot: write.dot, record })))
     }
 
     /// A write made in ignorance of this node's newest layout would be missing from the replicas of

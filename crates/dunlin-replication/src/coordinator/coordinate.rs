@@ -7,13 +7,13 @@ use super::spread::Spread;
 use super::tracker::Tally;
 use crate::core::count;
 use crate::hints::Kept;
-use crate::message::{CoordinateRequest, Fence, Refusal};
+use crate::message::{CoordinateRequest, Fence, Identified, Recalled, Refusal, RequestId};
 use crate::store::StoreError;
 use dunlin_types::error::Applied;
 use dunlin_types::limits::{SIBLINGS_BYTES_MAX, SIBLINGS_MAX};
 use dunlin_types::record::SiblingSet;
 use dunlin_types::runtime::PlantedBug;
-use dunlin_types::{ClusterError, Consistency, Context, ErrorCode, HostId, Micros, Mono, Record, Value};
+use dunlin_types::{ClusterError, Consistency, Context, Dot, ErrorCode, HostId, Micros, Mono, Record, Value};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,8 +86,12 @@ impl Coordinator {
         let written = core.clock.tick(core.runtime.wall());
         let value = Value { written, expires, data: value };
         let noted = Arc::new(AtomicBool::new(false));
+        let known = match request_id {
+            Some(id) => self.recall(&view, &replicas, table_id, token, &key, id, deadline).await,
+            None => None,
+        };
         let change =
-            self.change(table_id, key.clone(), value, context.clone(), request_id, Arc::clone(&noted));
+            self.change(table_id, key.clone(), value, context.clone(), request_id, known, Arc::clone(&noted));
         let updated = core.local.update(table_id, token, key.clone(), change, durability).await;
         let updated = updated.map_err(|error| {
             if let (Some(id), true) = (request_id, noted.load(Ordering::Relaxed)) {
@@ -95,8 +99,10 @@ impl Coordinator {
             }
             self.update_error(error, level)
         })?;
-        let answer = match request_id.and_then(|id| self.requests.recall(id, table_id, &key)) {
-            Some(remembered) => remembered,
+        let identified = request_id.and_then(|id| self.requests.recall(id, table_id, &key));
+        let repeated = identified.filter(|_| !noted.load(Ordering::Relaxed));
+        let answer = match repeated {
+            Some(write) => context_of_repeated(context, write),
             None => self.context_of(&updated.record, context.as_ref()),
         };
         let spread = Spread {
@@ -108,6 +114,7 @@ impl Coordinator {
             durability,
             level,
             deadline,
+            identified,
         };
         // The layouts may have changed while the store worked: what counts is how they are now.
         let view = if core.views.peek().fence.newest == view.fence.newest { view } else { core.views.load() };
@@ -115,14 +122,16 @@ impl Coordinator {
         Ok(answer)
     }
 
-    /// The step under the key's lock. `noted` tells whether it remembered the request id.
+    /// The step under the key's lock. A write that is `known` elsewhere by its request id, or here, is not made
+    /// again: the record that has seen it is joined instead. `noted` tells that this is its first time.
     fn change(
         &self,
         table: dunlin_types::TableId,
         key: dunlin_types::Key,
         value: Value,
         context: Option<Context>,
-        request_id: Option<[u8; 16]>,
+        request_id: Option<RequestId>,
+        known: Option<Recalled>,
         noted: Arc<AtomicBool>,
     ) -> impl FnOnce(Option<Record>) -> Result<Record, Box<ClusterError>> + Send + 'static {
         let actor = self.core.actor;
@@ -134,6 +143,12 @@ impl Coordinator {
                 Some(Record::Siblings(set)) => set,
                 _ => SiblingSet::default(),
             };
+            if let (Some((id, requests)), Some(known)) = (&requests, known) {
+                requests.remember(Identified { id: *id, dot: known.dot }, table, &key);
+                let mut record = Record::Siblings(set);
+                record.merge(&known.record);
+                return Ok(record);
+            }
             if let Some((id, requests)) = &requests
                 && requests.recall(*id, table, &key).is_some()
             {
@@ -155,7 +170,8 @@ impl Coordinator {
             set.write(&supersedes, actor, counter, value);
             let record = Record::Siblings(set);
             if let Some((id, requests)) = requests {
-                requests.remember(id, table, &key, own_context(actor, &record, context.as_ref()));
+                let dot = Some(Dot { actor, counter });
+                requests.remember(Identified { id, dot }, table, &key);
                 noted.store(true, Ordering::Relaxed);
             }
             Ok(record)
@@ -203,7 +219,7 @@ impl Coordinator {
             data: request.value,
         };
         let counter = core.dots.fetch_add(1, Ordering::Relaxed) + 1;
-        let dot = dunlin_types::Dot { actor: core.actor.without_copy(), counter };
+        let dot = Dot { actor: core.actor.without_copy(), counter };
         let given = request.context.unwrap_or_default();
         let record = Record::Siblings(SiblingSet::detached(&given, dot, value));
         let targets: SmallVec<[HostId; 6]> =
@@ -226,6 +242,16 @@ impl Coordinator {
     }
 }
 
+/// What a repeated write answers: what it was given and its dot. (Of an upsert nobody knows any more what it
+/// superseded; to claim less than the first answer did is safe.)
+fn context_of_repeated(given: Option<Context>, write: Identified) -> Context {
+    let mut context = given.unwrap_or_default();
+    if let Some(dot) = write.dot {
+        context.add_dot(dot);
+    }
+    context
+}
+
 /// The context given (for an upsert: all that the replica held) and the write's own dot.
 fn own_context(actor: dunlin_types::Actor, record: &Record, given: Option<&Context>) -> Context {
     let Record::Siblings(set) = record else { return Context::new() };
@@ -233,7 +259,7 @@ fn own_context(actor: dunlin_types::Actor, record: &Record, given: Option<&Conte
         None => set.seen().clone(),
         Some(given) => {
             let mut context = given.clone();
-            context.add_dot(dunlin_types::Dot { actor, counter: set.seen().counter(actor) });
+            context.add_dot(Dot { actor, counter: set.seen().counter(actor) });
             context
         }
     }

@@ -9,6 +9,7 @@ pub mod get;
 pub mod level;
 mod put;
 mod read_repair;
+mod recall;
 mod requests;
 pub mod scan;
 mod spread;
@@ -20,6 +21,7 @@ pub(crate) use coordinate::CoordinateError;
 pub(crate) use errors::refusal_of;
 
 use crate::core::Core;
+use crate::message::RequestId;
 use crate::store::{Durability, Entry};
 use crate::view::{TableView, View};
 use bytes::Bytes;
@@ -50,8 +52,8 @@ pub struct PutRequest {
     pub context: Option<Context>,
     /// The client's own write time. last_write_wins tables only.
     pub timestamp: Option<Micros>,
-    /// Makes a repetition idempotent where the same replica coordinates again.
-    pub request_id: Option<[u8; 16]>,
+    /// Makes a repetition idempotent.
+    pub request_id: Option<RequestId>,
     /// How many acknowledgements to await.
     pub consistency: Consistency,
     /// How long the whole may take.

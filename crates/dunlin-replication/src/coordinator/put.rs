@@ -7,7 +7,7 @@ use super::spread::Spread;
 use super::tracker::Tally;
 use super::{Coordinator, PutOutcome, PutRequest};
 use crate::core::{CallError, count};
-use crate::message::{CoordinateRequest, Envelope, LayoutStamp, Refusal, Request, Response};
+use crate::message::{CoordinateRequest, Envelope, Identified, LayoutStamp, Refusal, Request, Response};
 use crate::view::{ReplicaSet, TableView, View};
 use dunlin_transport::Lane;
 use dunlin_types::error::Applied;
@@ -97,8 +97,18 @@ impl Coordinator {
         let tally = Tally::new(view.needs(&table, &replicas, &replicas.layouts, level));
         self.check_alive(&view, &replicas, &tally, level)?;
         count(&core.stats.writes);
+        let known = match request.request_id {
+            Some(id) => self.recall(&view, &replicas, table.def.id, token, &request.key, id, deadline).await,
+            None => None,
+        };
         let value = Value { written, expires, data: request.value };
-        let record = Record::Latest(Latest { host: core.me(), value });
+        // A write that was made already is not made again, with a later time: what came after it stays.
+        let record = known
+            .map_or_else(|| Record::Latest(Latest { host: core.me(), value }), |recalled| recalled.record);
+        let identified = request.request_id.map(|id| Identified { id, dot: None });
+        if let Some(write) = identified.filter(|_| replicas.index_of(core.me()).is_some()) {
+            self.requests.remember(write, table.def.id, &request.key);
+        }
         let spread = Spread {
             core: Arc::clone(core),
             table: table.def.id,
@@ -108,6 +118,7 @@ impl Coordinator {
             durability: request.durability,
             level,
             deadline,
+            identified,
         };
         spread.run(view, None).await
     }

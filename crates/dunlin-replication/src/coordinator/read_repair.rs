@@ -130,6 +130,7 @@ impl Reading {
             record: record.clone(),
             durability: Durability::Synced,
             reason: MergeReason::Repair,
+            identified: None,
         };
         Envelope { from: self.core.me(), fence: self.view.fence, request: Request::Merge(request) }.encode()
     }

@@ -1,12 +1,12 @@
-//! Request ids of recent writes, so that a client's repetition gets the first one's answer.
+//! Request ids of recent writes, so that a client's repetition of a write is not a second write.
 
-use dunlin_types::{Context, Key, TableId};
+use crate::message::{Identified, RequestId};
+use dunlin_types::{Dot, Key, TableId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The last so many request ids that this node coordinated, in memory.
-///
-/// A repetition that another replica coordinates, or this one after a restart, is not recognised.
+/// The last so many request ids whose writes this node holds, in memory: those it coordinated and those that
+/// came with other coordinators' records.
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
     max: usize,
@@ -26,8 +26,8 @@ fn place(table: TableId, key: &Key) -> Place {
 
 #[derive(Debug, Default)]
 struct Inner {
-    done: BTreeMap<[u8; 16], (Place, Context)>,
-    order: VecDeque<[u8; 16]>,
+    done: BTreeMap<RequestId, (Place, Option<Dot>)>,
+    order: VecDeque<RequestId>,
 }
 
 impl RequestMemory {
@@ -35,17 +35,18 @@ impl RequestMemory {
         RequestMemory { max, inner: Mutex::new(Inner::default()) }
     }
 
-    /// The context that the first write of that id returned; the id has to be for the same key.
-    pub(crate) fn recall(&self, id: [u8; 16], table: TableId, key: &Key) -> Option<Context> {
+    /// The write of that id, which has to be for the same key.
+    pub(crate) fn recall(&self, id: RequestId, table: TableId, key: &Key) -> Option<Identified> {
         let inner = self.inner.lock();
-        let (known, context) = inner.done.get(&id)?;
-        (*known == place(table, key)).then(|| context.clone())
+        let (known, dot) = inner.done.get(&id)?;
+        (*known == place(table, key)).then_some(Identified { id, dot: *dot })
     }
 
     /// Remembers a write that was applied.
-    pub(crate) fn remember(&self, id: [u8; 16], table: TableId, key: &Key, context: Context) {
+    pub(crate) fn remember(&self, write: Identified, table: TableId, key: &Key) {
+        let Identified { id, dot } = write;
         let mut inner = self.inner.lock();
-        if inner.done.insert(id, (place(table, key), context)).is_none() {
+        if inner.done.insert(id, (place(table, key), dot)).is_none() {
             inner.order.push_back(id);
         }
         if inner.order.len() > self.max
@@ -56,7 +57,7 @@ impl RequestMemory {
     }
 
     /// Forgets a write that was remembered when it was made, and then not stored.
-    pub(crate) fn forget(&self, id: [u8; 16]) {
+    pub(crate) fn forget(&self, id: RequestId) {
         let mut inner = self.inner.lock();
         if inner.done.remove(&id).is_some() {
             inner.order.retain(|known| *known != id);
@@ -73,7 +74,7 @@ mod tests {
         let memory = RequestMemory::new(2);
         let key = Key::new("k").unwrap();
         for id in 0..3u8 {
-            memory.remember([id; 16], TableId(1), &key, Context::new());
+            memory.remember(Identified { id: [id; 16], dot: None }, TableId(1), &key);
         }
         assert_eq!(memory.recall([0; 16], TableId(1), &key), None);
         assert!(memory.recall([2; 16], TableId(1), &key).is_some());

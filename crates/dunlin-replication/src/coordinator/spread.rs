@@ -7,7 +7,9 @@ use super::get::CATCH_UP;
 use super::tracker::{Progress, Tally};
 use crate::core::{Core, count, decode_answer};
 use crate::hints::Kept;
-use crate::message::{Envelope, LayoutStamp, MergeReason, MergeRequest, Refusal, Request, Response};
+use crate::message::{
+    Envelope, Identified, LayoutStamp, MergeReason, MergeRequest, Refusal, Request, Response,
+};
 use crate::store::{Durability, StoreError};
 use crate::view::{ReplicaSet, TableView, View};
 use bytes::Bytes;
@@ -38,6 +40,8 @@ pub(crate) struct Spread {
     pub durability: Durability,
     pub level: Consistency,
     pub deadline: Mono,
+    /// The write's request id, for replicas to remember.
+    pub identified: Option<Identified>,
 }
 
 /// One round: the record sent under one view.
@@ -149,6 +153,7 @@ impl Spread {
             record: self.record.clone(),
             durability: self.durability,
             reason: MergeReason::Write,
+            identified: self.identified,
         };
         Envelope { from: self.core.me(), fence: view.fence, request: Request::Merge(request) }.encode()
     }

@@ -166,6 +166,7 @@ fn body(core: &Core, view: &View, hint: &Hint) -> Bytes {
         record: hint.record.clone(),
         durability: Durability::Synced,
         reason: MergeReason::Hint,
+        identified: None,
     };
     Envelope { from: core.me(), fence: view.fence, request: Request::Merge(request) }.encode()
 }

@@ -7,6 +7,7 @@ mod hints;
 mod layouts;
 mod net;
 mod put;
+mod requests;
 mod scan;
 mod sim;
 mod store;

@@ -201,6 +201,7 @@ fn a_write_that_a_new_layout_overtakes_is_not_acknowledged() {
         record: Record::Latest(Latest { host: host(0), value }),
         durability: Durability::Synced,
         reason: MergeReason::Write,
+        identified: None,
     };
     let envelope = Envelope {
         from: host(0),
