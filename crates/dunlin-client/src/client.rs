@@ -1,9 +1,15 @@
 //! Several nodes as one: picks one, keeps idle connections, tries the next where that is safe.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the client is an edge: it runs on its user's tokio, never in the simulator"
+)]
+
 use crate::columns::{self, Columns};
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::reply::Reply;
+use crate::retry::{Repetition, pause_before_next};
 use crate::text::quote;
 use dunlin_types::{Consistency, ErrorCode};
 use std::collections::BTreeMap;
@@ -20,19 +26,27 @@ pub struct Options {
     pub timeout: Duration,
     /// Idle connections kept.
     pub idle_max: usize,
+    /// Writes carry a request id, and are repeated under it where the first attempt may have been applied. The
+    /// nodes ask one another before they make such a write: it takes one more exchange between them.
+    pub identified_writes: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { consistency: None, timeout: Duration::from_secs(10), idle_max: 64 }
+        Options { consistency: None, timeout: Duration::from_secs(10), idle_max: 64, identified_writes: true }
     }
 }
 
+/// Attempts of a statement that may be repeated, however few nodes there are.
+const ATTEMPTS_MIN: u32 = 3;
+
 /// A client of a cluster. Share it: its methods take `&self`.
 ///
-/// A statement goes to another node only when it was certainly not applied: the node could not be reached, or
-/// it answered that it is not ready or overloaded with `applied=no`. Reads ([`Client::get`], [`Client::scan`]) go
-/// to another node also when a connection breaks or a node cannot serve them now.
+/// A statement of [`Client::execute`] is tried again only when it was certainly not applied: the node could not be
+/// reached, or it answered that it is not ready or overloaded with `applied=no`. Reads ([`Client::get`],
+/// [`Client::scan`]) and the writes of [`Client::put`] and [`Client::delete`], which carry a request id, are tried
+/// again also when a connection breaks or replicas fail. The next attempt goes to the next node, after the time
+/// that the last one asked for.
 #[derive(Debug)]
 pub struct Client {
     hosts: Vec<String>,
@@ -73,39 +87,24 @@ impl Client {
 
     /// Runs one statement. Session statements (USE, CONSISTENCY, ...) have no place here: connections are shared.
     pub async fn execute(&self, statement: &str) -> Result<Reply, ClientError> {
-        self.run(statement, |error| match error {
-            ClientError::Connect { .. } => true,
-            ClientError::Failed(failure) => {
-                matches!(failure.code.as_str(), "NOT_READY" | "OVERLOADED") && !failure.maybe_applied()
-            }
-            _ => false,
-        })
-        .await
+        self.run(statement, Repetition::Harms).await
     }
 
-    /// Runs a statement that changes nothing: it may be repeated whatever became of it.
-    async fn read(&self, statement: &str) -> Result<Reply, ClientError> {
-        self.run(statement, ClientError::is_temporary).await
-    }
-
-    /// Tries one node after another, each at most once and the first twice, for as long as `elsewhere` says so.
-    async fn run(
-        &self,
-        statement: &str,
-        elsewhere: impl Fn(&ClientError) -> bool,
-    ) -> Result<Reply, ClientError> {
-        let mut last = None;
-        for _ in 0..=self.hosts.len() {
-            let error = match self.attempt(statement, last.is_some()).await {
+    /// Tries one node after another, each at most once and the first twice (three times in all at least).
+    async fn run(&self, statement: &str, repetition: Repetition) -> Result<Reply, ClientError> {
+        let attempts =
+            u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).saturating_add(1).max(ATTEMPTS_MIN);
+        for failed in 1.. {
+            let error = match self.attempt(statement, failed > 1).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            if !elsewhere(&error) {
-                return Err(error);
+            match pause_before_next(repetition, &error, failed) {
+                Some(pause) if failed < attempts => tokio::time::sleep(pause).await,
+                _ => return Err(error),
             }
-            last = Some(error);
         }
-        Err(last.expect("the loop ran at least once"))
+        unreachable!("the last attempt returns")
     }
 
     async fn attempt(&self, statement: &str, fresh: bool) -> Result<Reply, ClientError> {
@@ -120,7 +119,7 @@ impl Client {
     /// Reads a key of `keyspace.table`. Keys and values of other types than text are given and returned as text.
     pub async fn get(&self, table: &str, key: &str) -> Result<Found, ClientError> {
         let reply = self
-            .with_columns(table, true, |columns| {
+            .with_columns(table, Repetition::ReadsAgain, |columns| {
                 let value = columns.value_name();
                 format!(
                     "SELECT {value}, CONTEXT({value}) FROM {table} WHERE {} = {}{}",
@@ -149,16 +148,17 @@ impl Client {
         value: &str,
         context: Option<&str>,
     ) -> Result<Option<String>, ClientError> {
-        let context = context.map(|token| format!("CONTEXT {}", quote(token)));
+        let (repetition, mut using) = self.identify();
+        using.extend(context.map(|token| format!("CONTEXT {}", quote(token))));
         let reply = self
-            .with_columns(table, false, |columns| {
+            .with_columns(table, repetition, |columns| {
                 format!(
                     "INSERT INTO {table} ({}, {}) VALUES ({}, {}){}",
                     columns.key_name(),
                     columns.value_name(),
                     columns.key_literal(key),
                     columns.value_literal(value),
-                    self.using(context.as_slice())
+                    self.using(&using)
                 )
             })
             .await?;
@@ -167,11 +167,12 @@ impl Client {
 
     /// Deletes, superseding what the coordinating replica holds.
     pub async fn delete(&self, table: &str, key: &str) -> Result<Option<String>, ClientError> {
+        let (repetition, using) = self.identify();
         let reply = self
-            .with_columns(table, false, |columns| {
+            .with_columns(table, repetition, |columns| {
                 format!(
                     "DELETE FROM {table}{} WHERE {} = {}",
-                    self.using(&[]),
+                    self.using(&using),
                     columns.key_name(),
                     columns.key_literal(key)
                 )
@@ -185,20 +186,21 @@ impl Client {
     async fn with_columns(
         &self,
         table: &str,
-        reads: bool,
+        repetition: Repetition,
         statement: impl Fn(&Columns) -> String,
     ) -> Result<Reply, ClientError> {
         let taken = self.columns.lock().expect("no holder panics").get(table).cloned().unwrap_or_default();
         let text = statement(&taken);
-        let failed = match if reads { self.read(&text).await } else { self.execute(&text).await } {
+        let failed = match self.run(&text, repetition).await {
             Err(ClientError::Failed(failure)) if failure.kind() == Some(ErrorCode::Invalid) => failure,
             other => return other,
         };
-        match Columns::find(&self.read(columns::QUERY).await?, table) {
+        let all = self.run(columns::QUERY, Repetition::ReadsAgain).await?;
+        match Columns::find(&all, table) {
             Some(found) if found != taken => {
                 let text = statement(&found);
                 self.columns.lock().expect("no holder panics").insert(table.to_owned(), found);
-                if reads { self.read(&text).await } else { self.execute(&text).await }
+                self.run(&text, repetition).await
             }
             _ => Err(failed.into()),
         }
@@ -207,7 +209,16 @@ impl Client {
     /// One page of the whole table in token order; `page` continues an earlier one.
     pub async fn scan(&self, table: &str, page: Option<&str>) -> Result<Reply, ClientError> {
         let page = page.map(|token| format!("PAGE {}", quote(token)));
-        self.read(&format!("SELECT * FROM {table}{}", self.using(page.as_slice()))).await
+        let statement = format!("SELECT * FROM {table}{}", self.using(page.as_slice()));
+        self.run(&statement, Repetition::ReadsAgain).await
+    }
+
+    /// A new request id as an option of a write, if writes carry one.
+    fn identify(&self) -> (Repetition, Vec<String>) {
+        match self.options.identified_writes {
+            true => (Repetition::IsRecognised, vec![format!("REQUEST '{}'", uuid::Uuid::new_v4())]),
+            false => (Repetition::Harms, Vec::new()),
+        }
     }
 
     fn using(&self, extra: &[String]) -> String {

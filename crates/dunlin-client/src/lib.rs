@@ -8,14 +8,15 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Client`] picks a node, keeps idle connections, and tries another node when that cannot have applied
-//! anything twice. [`Connection`] is one socket with pipelining. [`reply`] is what comes back.
+//! [`Client`] picks a node, keeps idle connections, and tries another node when nothing can be applied twice by
+//! it: its writes carry request ids, by which nodes know a repetition. [`Connection`] is one socket with pipelining. [`reply`] is what comes back.
 
 mod client;
 mod columns;
 mod connection;
 mod error;
 pub mod reply;
+mod retry;
 pub mod text;
 
 pub use client::{Client, Found, Options};

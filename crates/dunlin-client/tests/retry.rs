@@ -3,18 +3,20 @@
 // The client is an edge: its tests need real sockets and tasks.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-use dunlin_client::{Client, ClientError};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use dunlin_client::{Client, ClientError, Options};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
-/// A node that answers each statement with `reply`, or hangs up where that is `None`. Returns its
-/// address and how many statements it got.
-async fn node(reply: Option<&'static str>) -> (String, Arc<AtomicUsize>) {
+/// Statements that a node got.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+/// A node that answers each statement with `reply`, or hangs up where that is `None`. Returns its address and
+/// the statements it got.
+async fn node(reply: Option<&'static str>) -> (String, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
-    let statements = Arc::new(AtomicUsize::new(0));
+    let statements = Seen::default();
     let count = statements.clone();
     tokio::spawn(async move {
         loop {
@@ -24,7 +26,7 @@ async fn node(reply: Option<&'static str>) -> (String, Arc<AtomicUsize>) {
                 let mut stream = BufReader::new(stream);
                 let mut line = String::new();
                 while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
-                    count.fetch_add(1, Ordering::Relaxed);
+                    count.lock().unwrap().push(line.trim().to_owned());
                     line.clear();
                     let Some(reply) = reply else { return };
                     stream.write_all(reply.as_bytes()).await.unwrap();
@@ -51,11 +53,11 @@ async fn a_node_that_is_not_there_is_passed_over() {
     for _ in 0..5 {
         client.put("t", "k", "v").await.unwrap();
     }
-    assert_eq!(statements.load(Ordering::Relaxed), 5);
+    assert_eq!(statements.lock().unwrap().len(), 5);
 }
 
 #[tokio::test]
-async fn a_write_goes_elsewhere_only_when_it_was_not_applied() {
+async fn a_write_without_a_request_id_goes_elsewhere_only_when_it_was_not_applied() {
     for (reply, repeated) in [
         (Some("ERROR\tNOT_READY\tstarting\n"), true),
         (Some("ERROR\tOVERLOADED\tbusy\tapplied=no\tretry_after_ms=5\n"), true),
@@ -66,11 +68,40 @@ async fn a_write_goes_elsewhere_only_when_it_was_not_applied() {
     ] {
         let (bad, seen_by_bad) = node(reply).await;
         let (good, seen_by_good) = node(OK).await;
-        let outcome = Client::new([bad, good]).put("t", "k", "v").await;
+        let options = Options { identified_writes: false, ..Options::default() };
+        let outcome = Client::with_options([bad, good], options).put("t", "k", "v").await;
         assert_eq!(outcome.is_ok(), repeated, "{reply:?}: {outcome:?}");
-        let seen = (seen_by_bad.load(Ordering::Relaxed), seen_by_good.load(Ordering::Relaxed));
+        let seen = (seen_by_bad.lock().unwrap().len(), seen_by_good.lock().unwrap().len());
         assert_eq!(seen, (1, usize::from(repeated)), "{reply:?}");
     }
+}
+
+#[tokio::test]
+async fn a_write_with_a_request_id_is_repeated_under_it() {
+    for (reply, repeated) in [
+        (Some("ERROR\tOVERLOADED\tbusy\tapplied=no\tretry_after_ms=5\n"), true),
+        (Some("ERROR\tWRITE_TIMEOUT\tlate\tapplied=maybe\n"), true),
+        (Some("ERROR\tUNAVAILABLE\tfew\tapplied=no\n"), false),
+        (Some("ERROR\tTOO_MANY_SIBLINGS\tfull\tapplied=no\n"), false),
+        (None, true),
+    ] {
+        let (bad, seen_by_bad) = node(reply).await;
+        let (good, seen_by_good) = node(OK).await;
+        let outcome = Client::new([bad, good]).put("t", "k", "v").await;
+        assert_eq!(outcome.is_ok(), repeated, "{reply:?}: {outcome:?}");
+        let (bad, good) = (seen_by_bad.lock().unwrap().clone(), seen_by_good.lock().unwrap().clone());
+        assert!(bad[0].contains("USING REQUEST"), "{bad:?}");
+        assert_eq!((bad.len(), good.len()), (1, usize::from(repeated)), "{reply:?}");
+        assert!(good.iter().all(|again| *again == bad[0]), "{good:?} is not {bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_bounded() {
+    let (bad, seen) = node(Some("ERROR\tWRITE_TIMEOUT\tlate\tapplied=maybe\n")).await;
+    let failed = Client::new([bad]).put("t", "k", "v").await.unwrap_err();
+    assert!(failed.maybe_applied());
+    assert_eq!(seen.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]
