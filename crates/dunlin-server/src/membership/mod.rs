@@ -198,6 +198,7 @@ impl Membership {
             join_error: None,
             out: false,
             unsaved: false,
+            clocks: BTreeMap::new(),
             stopping: false,
         };
         let first = state.view(&empty);
@@ -289,6 +290,7 @@ impl Membership {
             let mut state = self.state.lock();
             let before = state.chain.clone();
             let result = change(&mut state);
+            state.note_clocks(self.runtime.wall());
             let previous = self.views.load();
             let mut effects = state.settle(before, &previous, &*self.fs, &*self.runtime);
             // Under the lock, so that views are published in order.

@@ -40,6 +40,8 @@ pub struct NodeSeen {
     pub generation: u64,
     /// Its ticks since.
     pub heartbeat: u64,
+    /// By how many microseconds its wall clock was ahead of this node's when it last told.
+    pub clock_ahead_us: Option<i64>,
     /// Suspicion, if it is up.
     pub phi: Option<f64>,
     /// Every value that it gossips; bytes that are no text as hexadecimal.
@@ -173,6 +175,7 @@ fn seen(state: &State, host: HostId, now: dunlin_types::Mono) -> NodeSeen {
         state: state.status(host),
         generation: node.map_or(0, |n| n.generation().0),
         heartbeat: node.map_or(0, |n| n.heartbeat()),
+        clock_ahead_us: state.clocks.get(&host).and_then(|(_, ahead)| *ahead),
         phi: state.gossip.phi(host, now),
         values: values.unwrap_or_default(),
     }

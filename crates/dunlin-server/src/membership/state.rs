@@ -9,7 +9,7 @@ use dunlin_ring::{Layout, LayoutChain, LayoutDigest, Member, StageError, StagedC
 use dunlin_storage::fs::Fs;
 use dunlin_types::runtime::{Runtime, TaskHandle};
 use dunlin_types::schema::Schema;
-use dunlin_types::{HostId, Mono};
+use dunlin_types::{HostId, Micros, Mono};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -31,6 +31,9 @@ pub(super) struct State {
     pub(super) out: bool,
     /// Whether the chain on disk is the one in memory.
     pub(super) unsaved: bool,
+    /// What each node last said its wall clock is, and by how many microseconds that was ahead of this node's.
+    /// Unknown before it said so a second time: what is learned first may be old.
+    pub(super) clocks: BTreeMap<HostId, (Bytes, Option<i64>)>,
     pub(super) stopping: bool,
 }
 
@@ -50,6 +53,23 @@ pub(super) struct Effects {
 }
 
 impl State {
+    /// Compares clocks that nodes told of since the last time with this node's. News travel for a moment, so
+    /// others seem up to about a second behind.
+    pub(super) fn note_clocks(&mut self, wall: Micros) {
+        let peers: Vec<HostId> = self.gossip.peers().iter().map(|peer| peer.host).collect();
+        self.clocks.retain(|host, _| peers.contains(host));
+        for host in peers {
+            let Some(said) = self.gossip.value(host, key::WALL_CLOCK) else { continue };
+            let known = self.clocks.get(&host);
+            if known.is_some_and(|(known, _)| *known == said) {
+                continue;
+            }
+            let theirs = std::str::from_utf8(&said).ok().and_then(|text| text.parse::<i64>().ok());
+            let ahead = known.and(theirs).zip(i64::try_from(wall.0).ok());
+            self.clocks.insert(host, (said, ahead.map(|(theirs, mine)| theirs.saturating_sub(mine))));
+        }
+    }
+
     /// This node.
     pub(super) fn me(&self) -> HostId {
         self.member.host

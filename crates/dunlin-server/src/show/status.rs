@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 /// A wall clock that far from this node's is worth a word, microseconds: gossip is not instant.
-const SKEW_US: u64 = 10_000_000;
+const SKEW_US: u64 = 2_000_000;
 
 /// `nodes` and what needs attention.
 pub(super) fn status(node: &Node) -> Value {
@@ -49,6 +49,7 @@ pub(super) fn status(node: &Node) -> Value {
             "vnodes": layout.map_or(0, |l| l.vnodes_owned(n.host)),
             "owns": owned.get(&n.host).copied().unwrap_or(0.0),
             "generation": n.generation,
+            "clock_ahead_us": n.clock_ahead_us,
             "client": member.map(|m| m.client.to_string()).or_else(|| value(key::CLIENT)),
             "admin": member.map(|m| m.admin.to_string()).or_else(|| value(key::ADMIN)),
             "version": value(key::VERSION),
@@ -156,14 +157,14 @@ fn damage(node: &Node) -> Vec<String> {
 }
 
 fn skews(node: &Node) -> Vec<String> {
-    let wall = node.runtime.wall().0;
     let nodes = node.membership.nodes();
-    let far = nodes.iter().filter(|n| n.up && n.host != node.host()).filter_map(|n| {
-        let theirs: u64 = n.values.iter().find(|(k, _)| k == key::WALL_CLOCK)?.1.parse().ok()?;
-        let apart = wall.abs_diff(theirs);
-        (apart > SKEW_US).then(|| {
-            format!("the clock of {} is about {} s away from this node's", n.name, apart / 1_000_000)
-        })
+    let far = nodes.iter().filter(|n| n.up).filter_map(|n| {
+        let ahead = n.clock_ahead_us.filter(|ahead| ahead.unsigned_abs() > SKEW_US)?;
+        let (seconds, way) = (ahead.unsigned_abs() / 1_000_000, if ahead > 0 { "ahead" } else { "behind" });
+        Some(format!(
+            "the clock of {} is about {seconds} s {way} of this node's: last_write_wins tables go by clocks; see to its NTP",
+            n.name
+        ))
     });
     far.collect()
 }
