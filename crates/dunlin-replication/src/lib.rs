@@ -13,6 +13,7 @@ pub mod foreground;
 pub mod hints;
 pub mod local;
 pub mod message;
+pub mod patience;
 pub mod repair;
 pub mod replica;
 pub mod store;

@@ -5,6 +5,7 @@
 
 use crate::coordinator::level::{Candidates, Mask, Needs, REPLICAS_MAX};
 use crate::message::{Fence, LayoutStamp};
+use crate::patience::Patience;
 use arc_swap::{ArcSwap, Guard};
 use dunlin_ring::{Layout, Placement};
 use dunlin_types::schema::Schema;
@@ -80,9 +81,8 @@ pub struct TableView {
     pub def: Arc<TableDef>,
     /// Its keyspace.
     pub keyspace: Arc<KeyspaceView>,
-    /// When a slow replica is stood in for: the table's `speculative_retry`. `None` leaves it to the
-    /// node's setting, as a percentile does for now.
-    pub speculative_after: Option<Duration>,
+    /// When a slow replica is stood in for.
+    pub patience: Patience,
 }
 
 /// See the module's comment.
@@ -165,9 +165,10 @@ impl View {
             else {
                 continue;
             };
-            let speculative_after = speculative_after(&def.speculative_retry);
+            let known = previous.and_then(|p| p.tables.get(&def.id)).map(|table| &table.patience);
+            let patience = Patience::parse(&def.speculative_retry, known);
             let (def, keyspace) = (Arc::clone(def), Arc::clone(keyspace));
-            tables.insert(def.id, TableView { def, keyspace, speculative_after });
+            tables.insert(def.id, TableView { def, keyspace, patience });
         }
         View { me, data_center, layouts, read, fence, schema, alive, peers, keyspaces, tables }
     }
@@ -314,15 +315,6 @@ impl Placed {
     pub fn replicas(&self, token: Token) -> &[HostId] {
         self.placement.replicas(self.layout.vnode_of(token))
     }
-}
-
-/// `none`, `50ms`, or (for now as if not given) a percentile.
-fn speculative_after(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    if text.eq_ignore_ascii_case("none") {
-        return Some(Duration::MAX);
-    }
-    text.strip_suffix("ms").and_then(|n| n.trim().parse().ok()).map(Duration::from_millis)
 }
 
 /// A layout's stamp.

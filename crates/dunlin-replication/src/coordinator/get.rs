@@ -7,6 +7,7 @@ use super::tracker::{ReadStep, ReadTracker, Reply, Tally};
 use super::{Coordinator, GetRequest, any_is_for_writes};
 use crate::core::{Core, count, decode_answer};
 use crate::message::{Envelope, LayoutStamp, ReadRequest, Refusal, Request, Response};
+use crate::patience::Patience;
 use crate::store::StoreError;
 use crate::view::{Peer, ReplicaSet, TableView, View};
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub(super) struct Reading {
     pub deadline: Mono,
     /// When a slow replica is stood in for.
     pub patience: Duration,
+    /// Where that comes from, and what it learns from.
+    speculation: Patience,
     /// Replicas in the order they are asked.
     order: SmallVec<[usize; 6]>,
     asked: Mask,
@@ -138,7 +141,8 @@ impl Coordinator {
         }
         let order = read_order(&core, &view, &replicas);
         let outcomes: Outcomes = SmallVec::from_elem(None, replicas.hosts.len());
-        let patience = table.speculative_after.unwrap_or(core.config.speculative_after);
+        let speculation = table.patience.clone();
+        let patience = speculation.wait(core.config.speculative_after);
         let table = table.def.id;
         let key = request.key.clone();
         Ok(Reading {
@@ -153,6 +157,7 @@ impl Coordinator {
             outcomes,
             deadline,
             patience,
+            speculation,
             order,
             asked: 0,
             calls: FuturesUnordered::new(),
@@ -380,8 +385,13 @@ impl Reading {
             }
             Answer::Own { record: Err(_), .. } => ReplicaOutcome::Failed,
             Answer::Remote { peer, answer } => {
-                peer.latency.observe(self.core.runtime.mono().since(started));
-                self.take_remote(index, answer)
+                let took = self.core.runtime.mono().since(started);
+                peer.latency.observe(took);
+                let outcome = self.take_remote(index, answer);
+                if outcome == ReplicaOutcome::Ok {
+                    self.speculation.observe(took);
+                }
+                outcome
             }
         };
         self.outcomes[index] = Some(outcome);

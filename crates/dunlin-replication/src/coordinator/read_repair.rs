@@ -46,7 +46,8 @@ impl Reading {
         body: &mut Option<Bytes>,
         calls: &mut FuturesUnordered<Call>,
     ) -> bool {
-        let patience = self.patience.min(self.core.left(self.deadline));
+        // Repairs are writes: what the table's reads usually take says nothing about them.
+        let patience = self.core.config.speculative_after.min(self.core.left(self.deadline));
         let mut timer = self.core.runtime.sleep(patience);
         let mut patient = true;
         loop {

@@ -180,10 +180,7 @@ impl Scanning<'_> {
         };
         first.iter().for_each(|index| calls.push(self.ask(replicas.hosts[*index], *index, request.clone())));
         let mut timer = core.runtime.sleep(
-            self.table
-                .speculative_after
-                .unwrap_or(core.config.speculative_after)
-                .min(core.left(self.deadline)),
+            self.table.patience.wait_for_page(core.config.speculative_after).min(core.left(self.deadline)),
         );
         let mut replies: Vec<Reply> = Vec::new();
         let mut newer = None;

@@ -174,7 +174,8 @@ pub struct ReplicationSection {
     pub read_timeout_ms: u64,
     /// Longest wait of a write that names none.
     pub write_timeout_ms: u64,
-    /// A read asks one more replica when an answer takes longer than this.
+    /// Longest that a read waits for an answer before it asks one more replica; a table's `speculative_retry` may
+    /// say less.
     pub speculative_after_ms: u64,
     /// No new hints for a node whose oldest one is older than this.
     pub hints_window_s: u64,
