@@ -285,7 +285,11 @@ pub struct BenchArgs {
     /// What to measure
     #[arg(long, value_enum, default_values_t = [Mix::Put, Mix::Get], value_delimiter = ',')]
     pub mix: Vec<Mix>,
-    /// Statements in flight on each connection
+    /// Statements that all clients together send a second, however fast they are answered (open loop). Latency
+    /// then counts from when a statement was due. Without it each client waits for its answers (closed loop)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// Statements in flight on each connection; with --rate, the most
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub pipeline: u32,
     /// `synced` (acknowledge after the disk has it) or `buffered`

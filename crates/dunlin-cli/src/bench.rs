@@ -1,4 +1,4 @@
-//! `dunlin bench`: a closed-loop load generator with latency histograms.
+//! `dunlin bench`: a load generator, closed or open loop, with latency histograms.
 
 #![allow(clippy::disallowed_methods, reason = "a load generator measures real time and runs tasks on tokio")]
 
@@ -43,7 +43,10 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let mut all = Vec::new();
     for &mix in &plan.args.mix {
         let outcome = measure(&plan, mix).await?;
-        failed |= !outcome.errors.is_empty() || outcome.reads.len() + outcome.writes.len() == 0;
+        // A rate above what the cluster can do is refused in part: that is what it is asked for.
+        let refusals_are_meant = plan.args.rate.is_some();
+        failed |= outcome.errors.keys().any(|code| !(refusals_are_meant && code == "OVERLOADED"))
+            || outcome.reads.len() + outcome.writes.len() == 0;
         match plan.args.format {
             Format::Text => print_text(&plan, &outcome),
             Format::Json => all.push(json(&outcome)),
@@ -51,7 +54,7 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     }
     if plan.args.format == Format::Json {
         let summary = serde_json::json!({
-            "clients": plan.args.clients, "pipeline": plan.args.pipeline, "value_bytes": plan.args.value_size, "keys": plan.args.keys,
+            "clients": plan.args.clients, "rate": plan.args.rate, "pipeline": plan.args.pipeline, "value_bytes": plan.args.value_size, "keys": plan.args.keys,
             "consistency": plan.args.target.consistency.name(), "durability": durability(&plan.args), "hosts": plan.hosts, "mixes": all,
         });
         println!("{summary:#}");
@@ -143,12 +146,6 @@ async fn fill(plan: &Arc<Plan>) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Worker {
-    reads: Histogram<u64>,
-    writes: Histogram<u64>,
-    errors: BTreeMap<String, u64>,
-}
-
 async fn measure(plan: &Arc<Plan>, mix: Mix) -> anyhow::Result<Outcome> {
     let mut connections = Vec::new();
     for client in 0..usize::try_from(plan.args.clients)? {
@@ -160,15 +157,23 @@ async fn measure(plan: &Arc<Plan>, mix: Mix) -> anyhow::Result<Outcome> {
     for (client, connection) in connections.into_iter().enumerate() {
         let random =
             StdRng::seed_from_u64(plan.args.seed ^ (client as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        tasks.push(tokio::spawn(work(plan.clone(), mix, connection, random, until)));
+        let worker = Worker::new(plan.clone(), mix, connection, random, until);
+        tasks.push(match plan.args.rate {
+            None => tokio::spawn(worker.closed_loop()),
+            Some(rate) => {
+                let interval = Duration::from_secs_f64(f64::from(plan.args.clients) / f64::from(rate));
+                let first = began + interval.mul_f64(client as f64 / f64::from(plan.args.clients));
+                tokio::spawn(worker.open_loop(first, interval))
+            }
+        });
     }
     let mut outcome =
         Outcome { mix, seconds: 0.0, reads: histogram(), writes: histogram(), errors: BTreeMap::new() };
     for task in tasks {
-        let worker = task.await?;
-        outcome.reads.add(&worker.reads)?;
-        outcome.writes.add(&worker.writes)?;
-        for (code, count) in worker.errors {
+        let seen = task.await?;
+        outcome.reads.add(&seen.reads)?;
+        outcome.writes.add(&seen.writes)?;
+        for (code, count) in seen.errors {
             *outcome.errors.entry(code).or_default() += count;
         }
     }
@@ -181,42 +186,109 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(300_000_000_000, 3).expect("the bounds are valid")
 }
 
-async fn work(
+/// What one client saw.
+struct Seen {
+    reads: Histogram<u64>,
+    writes: Histogram<u64>,
+    errors: BTreeMap<String, u64>,
+}
+
+/// One client.
+struct Worker {
     plan: Arc<Plan>,
     mix: Mix,
-    mut connection: Connection,
-    mut random: StdRng,
+    connection: Connection,
+    random: StdRng,
     until: Instant,
-) -> Worker {
-    let mut worker = Worker { reads: histogram(), writes: histogram(), errors: BTreeMap::new() };
-    let mut flying: VecDeque<(bool, Instant)> = VecDeque::new();
-    loop {
-        let now = Instant::now();
-        if now < until {
-            while flying.len() < plan.args.pipeline as usize {
-                let n = random.random_range(0..plan.args.keys);
-                let read = random.random_bool(mix.reads());
-                connection.queue(&if read { get_statement(&plan, n) } else { put_statement(&plan, n) });
-                flying.push_back((read, Instant::now()));
+    /// Statements without an answer: whether they read, and from when their time counts.
+    flying: VecDeque<(bool, Instant)>,
+    seen: Seen,
+}
+
+impl Worker {
+    fn new(plan: Arc<Plan>, mix: Mix, connection: Connection, random: StdRng, until: Instant) -> Worker {
+        let seen = Seen { reads: histogram(), writes: histogram(), errors: BTreeMap::new() };
+        Worker { plan, mix, connection, random, until, flying: VecDeque::new(), seen }
+    }
+
+    /// Sends as many as may be in flight, and the next when one is answered.
+    async fn closed_loop(mut self) -> Seen {
+        loop {
+            let now = Instant::now();
+            while now < self.until && self.flying.len() < self.plan.args.pipeline as usize {
+                self.queue(Instant::now());
             }
-            if let Err(error) = connection.flush().await {
-                *worker.errors.entry(error.to_string()).or_default() += 1;
-                return worker;
-            }
-        }
-        let Some((read, sent)) = flying.pop_front() else { return worker };
-        match connection.receive().await {
-            Ok(Ok(_)) => {
-                let nanos = u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                if read { &mut worker.reads } else { &mut worker.writes }.saturating_record(nanos);
-            }
-            Ok(Err(Failure { code, .. })) => *worker.errors.entry(code).or_default() += 1,
-            Err(error) => {
-                *worker.errors.entry(error.to_string()).or_default() += 1;
-                return worker;
+            let ended = match self.connection.flush().await {
+                Ok(()) if self.flying.is_empty() => return self.seen,
+                Ok(()) => self.receive().await,
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = ended {
+                return self.broken(error);
             }
         }
     }
+
+    /// Sends when a statement is due, whether or not those before it were answered; behind when as many are in
+    /// flight as may be.
+    async fn open_loop(mut self, first: Instant, interval: Duration) -> Seen {
+        let mut due = first;
+        loop {
+            let full = self.flying.len() >= self.plan.args.pipeline as usize;
+            let sends = due < self.until;
+            if !sends && self.flying.is_empty() {
+                return self.seen;
+            }
+            let ended = tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(due.into()), if sends && !full => {
+                    self.queue(due);
+                    due += interval;
+                    self.connection.flush().await.map_err(|error| error.to_string())
+                }
+                received = receive(&mut self.connection, &mut self.flying, &mut self.seen),
+                    if !self.flying.is_empty() => received,
+            };
+            if let Err(error) = ended {
+                return self.broken(error);
+            }
+        }
+    }
+
+    fn queue(&mut self, since: Instant) {
+        let n = self.random.random_range(0..self.plan.args.keys);
+        let read = self.random.random_bool(self.mix.reads());
+        let plan = &self.plan;
+        self.connection.queue(&if read { get_statement(plan, n) } else { put_statement(plan, n) });
+        self.flying.push_back((read, since));
+    }
+
+    async fn receive(&mut self) -> Result<(), String> {
+        receive(&mut self.connection, &mut self.flying, &mut self.seen).await
+    }
+
+    fn broken(mut self, error: String) -> Seen {
+        *self.seen.errors.entry(error).or_default() += 1;
+        self.seen
+    }
+}
+
+/// Takes the next answer. Safe to drop: nothing is taken from `flying` before the answer is whole.
+async fn receive(
+    connection: &mut Connection,
+    flying: &mut VecDeque<(bool, Instant)>,
+    seen: &mut Seen,
+) -> Result<(), String> {
+    let answer = connection.receive().await.map_err(|error| error.to_string())?;
+    let Some((read, since)) = flying.pop_front() else { return Err("an answer to nothing".to_owned()) };
+    match answer {
+        Ok(_) => {
+            let nanos = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            if read { &mut seen.reads } else { &mut seen.writes }.saturating_record(nanos);
+        }
+        Err(Failure { code, .. }) => *seen.errors.entry(code).or_default() += 1,
+    }
+    Ok(())
 }
 
 const PERCENTILES: [(&str, f64); 4] = [("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p999", 99.9)];

@@ -19,8 +19,8 @@ const LINE_BYTES_MAX: usize = 64 << 20;
 
 /// A connection to one node.
 ///
-/// Not cancel-safe: drop the connection when a future of it was dropped before it ended, since replies would
-/// no longer match statements.
+/// Not cancel-safe, but for [`Connection::receive`]: drop the connection when a future of it was dropped before it
+/// ended, since replies would no longer match statements.
 #[derive(Debug)]
 pub struct Connection {
     addr: String,
@@ -98,7 +98,7 @@ impl Connection {
         }
     }
 
-    /// The next reply.
+    /// The next reply. Safe to drop: what came of it is kept for the next call.
     pub async fn receive(&mut self) -> Result<Result<Reply, Failure>, ClientError> {
         loop {
             while let Some(at) = self.incoming[self.scanned..].iter().position(|b| *b == b'\n') {
