@@ -19,9 +19,12 @@
 //! - A table that this node does not know yet cannot be pulled. Each owner therefore names its tables
 //!   first, after it knows the new layout; a later table is written under the new layout only.
 //!
+//! A node that loses ranges hands over what it holds of them before it is in sync ([`crate::handover`]).
+//!
 //! The exchange is that of repair, pulling only, so that a transfer that was interrupted finds most
 //! ranges equal and resumes cheaply. Thin as yet: owners are pulled from one after the other.
 
+use crate::handover::{Handover, losses};
 use crate::message::LayoutStamp;
 use crate::repair::Repairer;
 use crate::repair::exchange::{Direction, Peer, RepairError, RepairOutcome};
@@ -58,7 +61,7 @@ pub struct TransferProgress {
     pub ranges_done: u64,
     /// What was received.
     pub outcome: RepairOutcome,
-    /// Owners without which it cannot end.
+    /// Owners without which it cannot end, and those of which one has yet to take what this node loses.
     pub waiting_for: BTreeSet<HostId>,
 }
 
@@ -127,8 +130,9 @@ impl Pulled {
 }
 
 /// Gets the data of every range that this node gained in that layout, from every old owner that is
-/// up and from a majority of them at least; waits for owners that are down as long as it takes. `lost`
-/// are members being removed, whose data an operator has given up. Safe to drop and to repeat.
+/// up and from a majority of them at least, and hands over what it loses; waits for owners that are down
+/// as long as it takes. `lost` are members being removed, whose data an operator has given up. Safe to
+/// drop and to repeat.
 ///
 /// When it ends well, the node may announce `sync` of that very layout. (There may be several of one version.)
 pub async fn sync_layout(
@@ -140,6 +144,7 @@ pub async fn sync_layout(
     let core = repairer.core();
     let version = layout.version;
     let mut pulled = Pulled::default();
+    let mut handover = Handover::default();
     let mut failures: BTreeMap<HostId, u32> = BTreeMap::new();
     let mut state = TransferProgress { version, ..TransferProgress::default() };
     loop {
@@ -164,7 +169,10 @@ pub async fn sync_layout(
                 }
             }
         }
+        let losses = losses(&view, layout);
+        handover.advance(repairer, &view, &losses, version).await;
         measure(&mut state, &gains, &pulled, lost);
+        state.waiting_for.extend(handover.waiting_for(repairer, &losses));
         progress(&state);
         let spared = failures.values().all(|count| *count >= SPARE_TRIES_MAX);
         let unchanged = core.views.peek().fence.newest == view.fence.newest;

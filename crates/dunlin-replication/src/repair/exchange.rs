@@ -71,6 +71,8 @@ pub enum Direction {
     Both,
     /// The own copy ends with everything that the peer has.
     Pull,
+    /// The peer's copy ends with everything that the own one has.
+    Push,
 }
 
 /// One exchange.
@@ -196,7 +198,8 @@ impl Exchange<'_> {
 
     /// Moves the records of a difference.
     async fn mend(&self, difference: &Difference, outcome: &mut RepairOutcome) -> Result<(), RepairError> {
-        let wanted: Vec<(Token, Digest)> = difference.theirs.iter().map(|l| (l.token, l.key_hash)).collect();
+        let fetched = if self.direction == Direction::Push { &[][..] } else { &difference.theirs[..] };
+        let wanted: Vec<(Token, Digest)> = fetched.iter().map(|l| (l.token, l.key_hash)).collect();
         let mut rest = &wanted[..];
         while !rest.is_empty() {
             let chunk = &rest[..rest.len().min(RECORDS_MAX)];
@@ -213,7 +216,7 @@ impl Exchange<'_> {
             merge_all(self.local, self.table, entries).await?;
             rest = &rest[answered..];
         }
-        if self.direction == Direction::Both {
+        if self.direction != Direction::Pull {
             self.send(&difference.mine, outcome).await?;
         }
         Ok(())

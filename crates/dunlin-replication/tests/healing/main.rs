@@ -163,6 +163,33 @@ fn of_two_layouts_of_one_version_the_one_asked_for_is_synced() {
 }
 
 #[test]
+fn what_only_a_node_that_loses_it_has_is_handed_over() {
+    let mut cluster = Cluster::new(4, 3);
+    // As writes at ONE leave them when the other owners cannot be reached.
+    (0..600).for_each(|k| cluster.put(0, k, 1));
+    cluster.grow(&[0, 1, 2, 3]);
+    cluster.set_down(0);
+    cluster.sync(3).unwrap();
+    assert!(cluster.contents(3).is_empty());
+    cluster.net.down.lock().clear();
+    cluster.sync(0).unwrap();
+    let mut lost = 0;
+    for (place, _) in cluster.contents(0) {
+        let owners = cluster.owners(1, place.0);
+        if !owners.contains(&host(0)) {
+            let held = (1..4).filter(|i| cluster.contents(*i).contains_key(&place));
+            assert!(held.map(host).any(|holder| owners.contains(&holder)), "{place:?}");
+            lost += 1;
+        }
+    }
+    assert!(lost > 50, "{lost}");
+    // Nothing travels twice.
+    let bytes = cluster.net.bytes.load(Ordering::Relaxed);
+    cluster.sync(0).unwrap();
+    assert!(cluster.net.bytes.load(Ordering::Relaxed) - bytes < 2000);
+}
+
+#[test]
 fn a_layout_that_is_not_active_is_not_synced() {
     let mut cluster = Cluster::new(4, 3);
     cluster.grow(&[]);
