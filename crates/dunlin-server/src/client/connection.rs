@@ -4,7 +4,8 @@
 //! When more come before it is answered, those that touch different keys are worked on at once, still in
 //! this task. What changes the session, the schema, or many keys waits until all before it is answered.
 
-use super::input::{Budget, Frame, Input, Refused, binary_error};
+use super::budget::Budget;
+use super::input::{Frame, Input, Refused, binary_error};
 use super::pipeline::Pipeline;
 use super::services::ClientServices;
 use super::session::{Prepared, Session};

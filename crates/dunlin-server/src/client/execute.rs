@@ -46,7 +46,7 @@ impl Trace {
 
 /// Executes a statement that does not change its session.
 pub(super) async fn run(services: &Arc<ClientServices>, prepared: Prepared, tracing: bool) -> Reply {
-    let Prepared { operation, started, session } = prepared;
+    let Prepared { operation, started, session, held: _held } = prepared;
     let (name, consistency) = name_of(&operation);
     let mut trace = Trace::new(started, tracing);
     trace.add(services, || format!("parsed and planned as {name}"));

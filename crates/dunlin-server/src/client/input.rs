@@ -1,9 +1,9 @@
 //! Bytes of a connection to statements: framing, size limits, and the memory they may take.
 
+use super::budget::Budget;
 use bytes::{Buf, BytesMut};
 use dunlin_cql::{Splitter, SyntaxError};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a connection may hold without asking the budget.
 const FREE_BYTES: usize = 64 << 10;
@@ -11,29 +11,6 @@ const FREE_BYTES: usize = 64 << 10;
 const READ_BYTES: usize = 8 << 10;
 /// A statement that is refused is skipped to its end, but not further than this many times the limit.
 const SKIP_FACTOR: usize = 4;
-
-/// Memory for unfinished long statements of all connections of a node.
-#[derive(Debug)]
-pub(super) struct Budget(AtomicUsize);
-
-impl Budget {
-    pub fn new(bytes: usize) -> Budget {
-        Budget(AtomicUsize::new(bytes))
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    #[cfg(test)]
-    fn left(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Why a statement is refused unread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! The edge: takes TCP connections and gives each a task.
 
+use super::budget::Budget;
 use super::connection::Connection;
-use super::input::Budget;
 use super::services::ClientServices;
 use dunlin_cql::Reply;
 use dunlin_types::ErrorCode;

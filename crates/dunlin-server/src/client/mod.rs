@@ -5,6 +5,7 @@
 //! no socket, so the simulator drives the same code. Start with [`session`], then [`execute`].
 
 pub mod admission;
+pub mod budget;
 pub mod connection;
 mod describe;
 mod errors;

@@ -1,6 +1,7 @@
 //! What all sessions of a node share, and what they need of the node around them.
 
 use super::admission::{Admission, AdmissionSettings};
+use super::budget::Budget;
 use super::limit::LimitSettings;
 use dunlin_cql::operation::SchemaChange;
 use dunlin_replication::context_token::ContextTokens;
@@ -89,6 +90,8 @@ pub struct ClientSettings {
     pub pipeline_in_parallel: usize,
     /// Bytes of unfinished long statements of all connections together.
     pub input_bytes: usize,
+    /// Bytes of long statements that are worked on or wait for it.
+    pub work_bytes: usize,
     /// A connection that takes none of its answer, or sends no more of a long statement, is closed after this.
     pub stall_timeout: Duration,
     /// A connection in the middle of a short statement is closed after this.
@@ -115,6 +118,7 @@ impl Default for ClientSettings {
             pipeline: dunlin_types::limits::PIPELINE_MAX,
             pipeline_in_parallel: 128,
             input_bytes: 512 << 20,
+            work_bytes: 512 << 20,
             stall_timeout: Duration::from_secs(30),
             partial_timeout: Duration::from_secs(600),
         }
@@ -152,6 +156,8 @@ pub struct ClientServices {
     pub stats: ClientStats,
     /// Who is worked on next.
     pub admission: Arc<Admission>,
+    /// Memory for what long statements carry.
+    pub work_budget: Arc<Budget>,
     tokens: OnceLock<ContextTokens>,
 }
 
@@ -164,7 +170,8 @@ impl ClientServices {
     ) -> Arc<ClientServices> {
         let (stats, tokens) = (ClientStats::default(), OnceLock::new());
         let admission = Admission::new(coordinator.core().runtime.clone(), settings.admission);
-        Arc::new(ClientServices { coordinator, backend, settings, stats, admission, tokens })
+        let work_budget = Arc::new(Budget::new(settings.work_bytes));
+        Arc::new(ClientServices { coordinator, backend, settings, stats, admission, work_budget, tokens })
     }
 
     /// Clock, timers, tasks.

@@ -1,5 +1,6 @@
 //! One client's session: what it has set, and the execution of its statements.
 
+use super::budget::Held;
 use super::errors::not_applied;
 use super::execute;
 use super::services::{ClientServices, Readiness};
@@ -9,6 +10,9 @@ use dunlin_types::{ErrorCode, Key, Mono, TableId};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// A statement of this many bytes has to find room for what it carries.
+const LONG_BYTES: usize = 16 << 10;
 
 /// Executes the statements of one client, in order unless its user has reasons not to.
 pub struct Session {
@@ -25,6 +29,8 @@ pub struct Prepared {
     pub(super) started: Mono,
     /// Number of its session.
     pub(super) session: u64,
+    /// Its share of the memory for long statements.
+    pub(super) held: Option<Held>,
 }
 
 impl Prepared {
@@ -72,6 +78,13 @@ impl Session {
     pub fn prepare(&self, text: &str) -> Result<Prepared, Reply> {
         let started = self.services.runtime().mono();
         self.services.stats.statements.fetch_add(1, Ordering::Relaxed);
+        let held = match text.len() {
+            0..LONG_BYTES => None,
+            bytes => Some(self.services.work_budget.hold(bytes).ok_or_else(|| {
+                let message = "too many long statements are being worked on";
+                not_applied(ErrorCode::Overloaded, message).with("retry_after_ms", "200")
+            })?),
+        };
         let planned = match parse(text) {
             Ok(statement) => {
                 let view = self.services.coordinator.core().views.peek();
@@ -80,7 +93,7 @@ impl Session {
             Err(error) => Err(error.into()),
         };
         match planned {
-            Ok(operation) => Ok(Prepared { operation, started, session: self.number }),
+            Ok(operation) => Ok(Prepared { operation, started, session: self.number, held }),
             Err(reply) => {
                 self.services.stats.errors.fetch_add(1, Ordering::Relaxed);
                 Err(self.not_ready_instead(reply))

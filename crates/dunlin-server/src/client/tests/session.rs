@@ -1,8 +1,9 @@
 //! What statements answer, byte for byte.
 
 use super::{TestNode, run};
-use crate::client::{Readiness, Session};
+use crate::client::{ClientSettings, Readiness, Session};
 use dunlin_cql::Reply;
+use dunlin_types::ErrorCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -315,11 +316,27 @@ fn too_many_siblings_carry_the_context_that_resolves_them() {
             n += 1;
         };
         assert_eq!(n, dunlin_types::limits::SIBLINGS_MAX);
-        assert_eq!(error.code(), Some(dunlin_types::ErrorCode::TooManySiblings));
+        assert_eq!(error.code(), Some(ErrorCode::TooManySiblings));
         let all = error.field("context").unwrap();
         shell
             .context(&format!("INSERT INTO kv (key, value) VALUES ('k', 'one') USING CONTEXT '{all}'"))
             .await;
         shell.check("SELECT value FROM kv WHERE key = 'k'", "COLUMNS·value\nROW·one\nEND·rows=1\n").await;
+    });
+}
+
+#[test]
+fn long_statements_find_room_or_are_refused() {
+    run(async {
+        let settings = ClientSettings { work_bytes: 40 << 10, ..ClientSettings::default() };
+        let node = TestNode::with(settings).await;
+        let mut session = Session::new(Arc::clone(&node.services));
+        let insert = format!("INSERT INTO kv (key, value) VALUES ('a', '{}')", "x".repeat(30 << 10));
+        let first = session.prepare(&insert).unwrap_or_else(|reply| panic!("{reply:?}"));
+        let refused = session.prepare(&insert).err().expect("there is no room for two");
+        assert_eq!(refused.code(), Some(ErrorCode::Overloaded));
+        assert!(session.prepare("SELECT * FROM kv WHERE key = 'a'").is_ok(), "short ones need none");
+        assert_eq!(session.run(first).await.code(), None);
+        assert_eq!(session.execute(&insert).await.code(), None, "the room is free again");
     });
 }

@@ -1,8 +1,8 @@
 //! Connections: pipelining, order, hostile and half-open peers, drain.
 
 use super::{TestNode, run};
+use crate::client::budget::Budget;
 use crate::client::connection::Connection;
-use crate::client::input::Budget;
 use crate::client::listener::ClientListener;
 use crate::client::{ClientSettings, Readiness};
 use dunlin_cql::Reply;
