@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The cluster's figures, each the median of three: writes and reads per second at QUORUM on three local nodes with 64
-# and 256 clients (100-byte values), p50 and p99; cold start to `ready`; wall time of `nodetool status`.
+# and 256 clients (100-byte values), p50 and p99, in a table with siblings and in one where the last write wins; cold
+# start to `ready`; wall time of `nodetool status`.
 # Prints a Markdown table. SECONDS_EACH (5) bounds each run; DUNLIN_BIN_DIR names a folder with built binaries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,15 +46,25 @@ echo "| \`nodetool status\`, wall time | $(median < "$work/status" | awk '{ prin
 
 hosts="127.0.0.1:$base,127.0.0.1:$((base + 10)),127.0.0.1:$((base + 20))"
 field() { grep -o "\"$1\": *[0-9.]*" "$2" | sed 's/.*: *//' | sed -n "$3p"; }
+"$bin/dunlin" shell "127.0.0.1:$base" -e "CREATE TABLE lww (key text PRIMARY KEY, value text) WITH conflicts = 'last_write_wins';" > /dev/null
 for clients in 64 256; do
-  for mix in put get; do
+  for mix in put get a; do
+    # The two modes take turns, so that whatever else the machine does meets both.
     for run in 1 2 3; do
-      "$bin/dunlin" bench --host "$hosts" --clients $clients --seconds "$seconds" --value-size 100 --mix $mix --seed $run --format json > "$work/json"
-      side=2; [ $mix = get ] && side=1 # reads come before writes
-      field operations_per_second "$work/json" 1 >> "$work/$mix$clients.ops"
-      for p in p50_us p99_us; do field $p "$work/json" $side >> "$work/$mix$clients.$p"; done
+      for table in kv lww; do
+        "$bin/dunlin" bench --host "$hosts" --table dunlin.$table --clients $clients --seconds "$seconds" --value-size 100 --mix $mix --seed $run --format json > "$work/json"
+        side=2; [ $mix = get ] && side=1 # reads come before writes
+        field operations_per_second "$work/json" 1 >> "$work/$table$mix$clients.ops"
+        for p in p50_us p99_us; do field $p "$work/json" $side >> "$work/$table$mix$clients.$p"; done
+      done
     done
-    printf '| %s at QUORUM, %s clients, 100 bytes | %.0f/s, p50 %.0f us, p99 %.0f us |\n' "$mix" $clients \
-      "$(median < "$work/$mix$clients.ops")" "$(median < "$work/$mix$clients.p50_us")" "$(median < "$work/$mix$clients.p99_us")"
+    for table in kv lww; do
+      what=siblings; [ $table = lww ] && what=last_write_wins
+      case $mix in a) name="half reads, half writes (p50, p99 of writes)";; *) name=$mix;; esac
+      printf '| %s at QUORUM, %s, %s clients, 100 bytes | %.0f/s, p50 %.0f us, p99 %.0f us |\n' "$name" $what $clients \
+        "$(median < "$work/$table$mix$clients.ops")" "$(median < "$work/$table$mix$clients.p50_us")" "$(median < "$work/$table$mix$clients.p99_us")"
+    done
+    ratio=$(awk -v a="$(median < "$work/kv$mix$clients.ops")" -v b="$(median < "$work/lww$mix$clients.ops")" 'BEGIN { printf "%.2f", a / b }')
+    echo "| siblings ÷ last_write_wins, $mix, $clients clients | $ratio |"
   done
 done
