@@ -108,6 +108,11 @@ pub fn factor_sum(replication: &Replication) -> usize {
     }
 }
 
+/// Whether a level counts replicas in the coordinator's own data centre only.
+pub fn is_local(level: Consistency) -> bool {
+    matches!(level, Consistency::LocalOne | Consistency::LocalQuorum)
+}
+
 /// Whether a level's reads are monotonic, so that the answer waits for the repairs it needs and every
 /// active layout has to agree.
 pub fn is_strong(level: Consistency) -> bool {

@@ -3,6 +3,7 @@
 use super::coordinate::{CoordinateError, expiry};
 use super::errors::{Outcomes, Shortfall, not_applied, refused};
 use super::get::CATCH_UP;
+use super::level::is_local;
 use super::spread::Spread;
 use super::tracker::Tally;
 use super::{Coordinator, PutOutcome, PutRequest};
@@ -184,7 +185,7 @@ impl Coordinator {
         }
         let mut outcomes: Outcomes = SmallVec::from_elem(None, replicas.hosts.len());
         let mut last: Option<Refusal> = None;
-        for index in self.coordinators(view, &replicas) {
+        for index in self.coordinators(view, &replicas, level) {
             let host = replicas.hosts[index];
             let result = if host == self.core.me() {
                 self.coordinate(request.clone(), None, deadline).await
@@ -278,18 +279,22 @@ impl Coordinator {
     }
 
     /// Live replicas in the order they are asked to coordinate: this node, then those that reads use
-    /// (they hold everything), nearest first.
-    fn coordinators(&self, view: &View, replicas: &ReplicaSet) -> SmallVec<[usize; 6]> {
+    /// (they hold everything), nearest first. Of a local level only those of this node's data centre: another
+    /// one would take its own for the local one.
+    fn coordinators(&self, view: &View, replicas: &ReplicaSet, level: Consistency) -> SmallVec<[usize; 6]> {
         let me = self.core.me();
+        let far = |host: &HostId| view.peers.get(host).is_none_or(|p| p.data_center != view.data_center);
         let elsewhere = self.core.runtime.buggify("forward_although_replica");
         let mut order: SmallVec<[usize; 6]> =
             (0..replicas.hosts.len()).filter(|i| replicas.alive & 1 << i != 0).collect();
+        if is_local(level) {
+            order.retain(|index| !far(&replicas.hosts[*index]));
+        }
         order.sort_by_key(|&index| {
             let host = replicas.hosts[index];
             let whole = replicas.read_mask() & 1 << index != 0;
             let peer = view.peers.get(&host);
-            let far = peer.is_none_or(|p| p.data_center != view.data_center);
-            (!whole, (host != me) != elsewhere, far, peer.map_or(u64::MAX, |p| p.latency.nanos()))
+            (!whole, (host != me) != elsewhere, far(&host), peer.map_or(u64::MAX, |p| p.latency.nanos()))
         });
         order
     }

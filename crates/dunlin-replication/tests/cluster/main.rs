@@ -87,12 +87,16 @@ pub fn key(name: &str) -> Key {
 }
 
 pub fn member(index: usize) -> Member {
+    member_in("dc", index)
+}
+
+pub fn member_in(data_center: &str, index: usize) -> Member {
     let address = SocketAddr::from(([127, 0, 0, 1], 1000 + index as u16));
     Member {
         host: host(index),
         name: format!("n{index}"),
         rack: "r".into(),
-        data_center: "dc".into(),
+        data_center: data_center.into(),
         weight: 1,
         internode: address,
         client: address,
@@ -127,6 +131,18 @@ impl Cluster {
 
     /// As [`new`](Self::new), with further nodes that are not members yet.
     pub fn with_joiners(members: usize, nodes: usize, factor: u32) -> Cluster {
+        Cluster::build((0..members).map(member).collect(), nodes, Replication::Simple(factor))
+    }
+
+    /// A member in each of the data centres named, with so many replicas in each of them.
+    pub fn in_centers(centers: &[&str], factor: u32) -> Cluster {
+        let members: Vec<Member> =
+            centers.iter().enumerate().map(|(index, center)| member_in(center, index)).collect();
+        let factors = centers.iter().map(|center| ((*center).to_owned(), factor)).collect();
+        Cluster::build(members, centers.len(), Replication::NetworkTopology(factors))
+    }
+
+    fn build(members: Vec<Member>, nodes: usize, replication: Replication) -> Cluster {
         let sim = Arc::new(Sim::default());
         let net = Arc::new(Net::default());
         let founded = Layout::found(
@@ -134,16 +150,12 @@ impl Cluster {
             "test",
             PartitionerKey([3; 16]),
             VnodeCount::try_from(16).unwrap(),
-            member(0),
+            members[0].clone(),
         );
-        let layout = Arc::new(founded.next(2, (0..members).map(member).collect(), Vec::new()));
+        let layout = Arc::new(founded.next(2, members, Vec::new()));
         let mut schema = Schema::default();
-        let keyspace = KeyspaceDef {
-            name: "ks".into(),
-            replication: Replication::Simple(factor),
-            sloppy_quorum: false,
-            durable_writes: true,
-        };
+        let keyspace =
+            KeyspaceDef { name: "ks".into(), replication, sloppy_quorum: false, durable_writes: true };
         let stamp = (Micros(1), host(0));
         schema.set_keyspace("ks", stamp, Some(keyspace));
         schema.set_table("ks", "t1", stamp, Some(table(1, ConflictMode::Siblings)));
@@ -188,7 +200,10 @@ impl Cluster {
     fn parts(&self, index: usize, down: &[usize]) -> ViewParts {
         ViewParts {
             me: host(index),
-            data_center: "dc".into(),
+            data_center: self
+                .layout
+                .member(host(index))
+                .map_or_else(|| "dc".to_owned(), |m| m.data_center.clone()),
             layouts: vec![Arc::clone(&self.layout)],
             read_version: self.layout.version,
             schema: Arc::clone(&self.schema),
@@ -224,6 +239,14 @@ impl Cluster {
             replicas.len() >= wanted.len() && wanted.iter().all(|h| replicas.contains(h))
         });
         found.expect("some key has these replicas")
+    }
+
+    /// A key of which this node is a replica.
+    pub fn key_owned_by(&self, node: usize) -> Key {
+        let view = self.nodes[0].views.load();
+        let table = view.table(self.siblings.id).unwrap();
+        let mut keys = (0..100_000).map(|i| key(&format!("k{i}")));
+        keys.find(|key| view.owns(table, self.layout.token(key), host(node))).expect("some key is there")
     }
 
     /// (That the futures can move between threads is checked by their type here.)

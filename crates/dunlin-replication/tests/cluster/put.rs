@@ -309,3 +309,18 @@ fn siblings_too_large_to_travel_together_are_refused_with_their_context() {
         cluster.put(0, resolve).await.unwrap();
     });
 }
+
+#[test]
+fn a_local_level_is_coordinated_in_the_data_centre_of_the_node_asked() {
+    let cluster = Cluster::in_centers(&["a", "a", "b", "b", "b"], 1);
+    let key = cluster.key_owned_by(1);
+    cluster.sim.run(async {
+        // The only replica of its data centre takes no writes just now; the other data centre would.
+        cluster.nodes[1].store.fails_late.store(true, Ordering::SeqCst);
+        let error = cluster.put(0, cluster.write(&key, "v", Consistency::LocalOne)).await.unwrap_err();
+        assert_eq!(error.applied, Some(Applied::No));
+        cluster.pause(50).await;
+        assert!((0..5).all(|node| cluster.held(node, &key).is_empty()));
+        cluster.put(0, cluster.write(&key, "v", Consistency::One)).await.unwrap();
+    });
+}
