@@ -13,6 +13,8 @@ mod recall;
 mod requests;
 pub mod scan;
 mod spread;
+#[cfg(test)]
+mod tally_tests;
 pub mod tracker;
 #[cfg(test)]
 mod tracker_tests;
