@@ -315,6 +315,8 @@ pub enum Mix {
     A,
     /// 95 % reads (YCSB B)
     B,
+    /// 95 % scans of 50 keys from a random place (YCSB E)
+    E,
 }
 
 impl Mix {
@@ -325,6 +327,7 @@ impl Mix {
             Mix::Get => "get",
             Mix::A => "a",
             Mix::B => "b",
+            Mix::E => "e",
         }
     }
 
@@ -334,7 +337,7 @@ impl Mix {
             Mix::Put => 0.0,
             Mix::Get => 1.0,
             Mix::A => 0.5,
-            Mix::B => 0.95,
+            Mix::B | Mix::E => 0.95,
         }
     }
 }

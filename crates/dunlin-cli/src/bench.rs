@@ -108,6 +108,14 @@ fn get_statement(plan: &Plan, n: u64) -> String {
     format!("SELECT {} FROM {table} WHERE {} = '{}';", columns.value_name(), columns.key_name(), key(n))
 }
 
+fn scan_statement(plan: &Plan, token: u64) -> String {
+    format!(
+        "SELECT * FROM {} WHERE TOKEN({}) > {token} LIMIT 50;",
+        plan.args.target.table,
+        plan.columns.key_name()
+    )
+}
+
 async fn connect(plan: &Plan, client: usize) -> anyhow::Result<Connection> {
     let host = &plan.hosts[client % plan.hosts.len()];
     let mut connection = Connection::connect(host, plan.args.target.timeout()).await?;
@@ -259,7 +267,11 @@ impl Worker {
         let n = self.random.random_range(0..self.plan.args.keys);
         let read = self.random.random_bool(self.mix.reads());
         let plan = &self.plan;
-        self.connection.queue(&if read { get_statement(plan, n) } else { put_statement(plan, n) });
+        self.connection.queue(&match (read, self.mix) {
+            (true, Mix::E) => scan_statement(plan, self.random.random()),
+            (true, _) => get_statement(plan, n),
+            (false, _) => put_statement(plan, n),
+        });
         self.flying.push_back((read, since));
     }
 

@@ -121,6 +121,22 @@ impl Admission {
         }
     }
 
+    /// Whether a statement of that connection would be refused now: then it need not even be parsed.
+    pub fn sheds(&self, connection: u64) -> Option<Refused> {
+        let expected = {
+            let mut state = self.state.lock();
+            let expected = state.expected_wait();
+            let full = state.waiting >= self.settings.queue || expected > self.settings.wait;
+            let places = state.at_work < state.limit.current();
+            if places || !full || state.longest_above(connection).is_some() {
+                return None;
+            }
+            state.refused += 1;
+            expected
+        };
+        Some(self.retry_after(expected))
+    }
+
     /// Spread, so that those refused together do not come back together.
     fn retry_after(&self, expected: Duration) -> Refused {
         let least = expected.clamp(RETRY_MIN, RETRY_MAX / 2);
@@ -190,16 +206,20 @@ impl State {
 
     /// Refuses the newest statement of the connection that waits for most, if the other one waits for less.
     fn make_room(&mut self, connection: u64, refused: Refused) -> bool {
-        let mine = self.queues.get(&connection).map_or(0, VecDeque::len);
-        let longest = self.queues.iter().map(|(id, queue)| (queue.len(), *id)).max();
-        let Some((length, id)) = longest.filter(|(length, _)| *length > mine + 1) else { return false };
-        debug_assert!(length > 1, "a queue that loses its newest is not empty");
+        let Some(id) = self.longest_above(connection) else { return false };
         if let Some(sender) = self.queues.get_mut(&id).and_then(VecDeque::pop_back) {
             self.waiting -= 1;
             self.refused += 1;
             let _ = sender.send(Err(refused));
         }
         true
+    }
+
+    /// The connection that waits for most, if that is for at least two more than this one does.
+    fn longest_above(&self, connection: u64) -> Option<u64> {
+        let mine = self.queues.get(&connection).map_or(0, VecDeque::len);
+        let (length, id) = self.queues.iter().map(|(id, queue)| (queue.len(), *id)).max()?;
+        (length > mine + 1).then_some(id)
     }
 
     fn note_end(&mut self, now: Mono) {

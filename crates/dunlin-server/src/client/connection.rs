@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// While this many bytes wait to be sent, no new statement is started.
 const BACKLOG_BYTES: usize = 256 << 10;
+/// Statements taken from the input before other connections have their turn.
+const STATEMENTS_A_TURN: u32 = 16;
 /// An output buffer larger than this is not kept.
 const OUTPUT_KEPT_BYTES: usize = 64 << 10;
 /// How long, and for how many bytes, a connection that the server closes is still read, so that the peer
@@ -54,6 +56,18 @@ pub(super) struct Connection<S> {
     linger: bool,
     /// Runs while the peer lets the server wait.
     stalled: Option<BoxFuture<'static, ()>>,
+    turn: Turn,
+}
+
+/// A connection whose input holds many statements lets others go on between them: all share one thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Statements may be taken.
+    Mine,
+    /// Enough were taken.
+    Over,
+    /// Others had their turn.
+    Yielded,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
@@ -75,6 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             closing: false,
             linger: false,
             stalled: None,
+            turn: Turn::Mine,
         }
     }
 
@@ -118,7 +133,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
 
     /// Starts what may be started now, and executes what runs alone.
     async fn start(&mut self) {
+        let mut taken = 0;
         while self.may_start() {
+            if taken == STATEMENTS_A_TURN {
+                self.turn = Turn::Over;
+                return;
+            }
+            taken += 1;
             let prepared = match self.blocked.take() {
                 Some(prepared) => Some(prepared),
                 None => self.take_statement(),
@@ -164,7 +185,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         match self.input.take() {
             Some(Frame::Statement(length)) => {
                 let prepared = match self.input.text(length) {
-                    Ok(text) => self.session.prepare(text),
+                    Ok(text) => match self.session.shed(text) {
+                        Some(refused) => Err(refused),
+                        None => self.session.prepare(text),
+                    },
                     Err(error) => Err(error.into()),
                 };
                 self.input.consume(length);
@@ -231,6 +255,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     /// Writes, works, reads; ready when something happened that [`Connection::start`] should see.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut progress = self.pipeline.poll(context).is_ready();
+        if self.turn == Turn::Yielded {
+            self.turn = Turn::Mine;
+            progress = true;
+        }
         // All answers that are ready go out in one write.
         while self.output.len() - self.sent < BACKLOG_BYTES
             && let Some(reply) = self.pipeline.take_reply()
@@ -249,6 +277,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {}
             }
+        }
+        if self.turn == Turn::Over {
+            self.turn = Turn::Yielded;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if progress || (!self.reading && self.starved && !self.closing) {
             self.stalled = None;

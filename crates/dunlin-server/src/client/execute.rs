@@ -115,7 +115,8 @@ async fn dispatch(
     reply
 }
 
-fn overloaded(refused: Refused) -> Reply {
+/// The reply to a statement that is not taken up.
+pub(super) fn overloaded(refused: Refused) -> Reply {
     not_applied(ErrorCode::Overloaded, "this node has more to do than it can do soon")
         .with("retry_after_ms", refused.retry_after.as_millis().to_string())
 }

@@ -11,6 +11,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// First words of statements that read or write data.
+const WORKING: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "BEGIN"];
+
 /// A statement of this many bytes has to find room for what it carries.
 const LONG_BYTES: usize = 16 << 10;
 
@@ -72,6 +75,19 @@ impl Session {
             Ok(prepared) => self.run(prepared).await,
             Err(reply) => reply,
         }
+    }
+
+    /// The answer to a statement for which this node has no time, without a look at more than its first word.
+    pub fn shed(&self, text: &str) -> Option<Reply> {
+        let word = text.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        let works = WORKING.iter().any(|w| w.eq_ignore_ascii_case(word));
+        if !works || self.services.backend.readiness() != Readiness::Ready {
+            return None;
+        }
+        let refused = self.services.admission.sheds(self.number)?;
+        self.services.stats.statements.fetch_add(1, Ordering::Relaxed);
+        self.services.stats.errors.fetch_add(1, Ordering::Relaxed);
+        Some(execute::overloaded(refused))
     }
 
     /// Parses and plans a statement against the schema of this moment.

@@ -3,6 +3,8 @@
 use super::{TestNode, run};
 use crate::client::admission::{Admission, AdmissionSettings, Place};
 use crate::client::limit::LimitSettings;
+use crate::client::{ClientSettings, Session};
+use dunlin_types::ErrorCode;
 use dunlin_types::runtime::SharedRuntime;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -111,5 +113,26 @@ fn those_who_give_up_leave_no_trace() {
         assert!(waiting[4].is_finished());
         let stats = admission.stats();
         assert_eq!((stats.at_work, stats.waiting), (0, 0));
+    });
+}
+
+#[test]
+fn a_statement_without_hope_is_answered_unread() {
+    run(async {
+        let limit = LimitSettings { floor: 1, ceiling: 1, target: Duration::from_millis(100) };
+        let admission = AdmissionSettings { limit, queue: 0, wait: LONG };
+        let node = TestNode::with(ClientSettings { admission, ..ClientSettings::default() }).await;
+        let mut session = Session::new(Arc::clone(&node.services));
+        assert!(session.shed("SELECT nonsense").is_none(), "there is a place");
+        let place = node.services.admission.enter(1, LONG).await;
+        assert!(place.is_ok());
+        let refused = session.shed("  SELECT nonsense").expect("there is none");
+        assert_eq!(refused.code(), Some(ErrorCode::Overloaded));
+        assert!(String::from_utf8_lossy(&refused.to_bytes()).contains("applied=no"));
+        for other in ["CONSISTENCY ONE", "USE dunlin", "SHOW VERSION", "-- a comment\nSELECT 1", ""] {
+            assert!(session.shed(other).is_none(), "{other}");
+        }
+        drop(place);
+        assert_eq!(session.execute("SELECT * FROM kv WHERE key = 'a'").await.code(), None);
     });
 }
