@@ -19,6 +19,7 @@ struct Outcome {
     seconds: f64,
     reads: Histogram<u64>,
     writes: Histogram<u64>,
+    served: Histogram<u64>,
     errors: BTreeMap<String, u64>,
 }
 
@@ -175,12 +176,19 @@ async fn measure(plan: &Arc<Plan>, mix: Mix) -> anyhow::Result<Outcome> {
             }
         });
     }
-    let mut outcome =
-        Outcome { mix, seconds: 0.0, reads: histogram(), writes: histogram(), errors: BTreeMap::new() };
+    let mut outcome = Outcome {
+        mix,
+        seconds: 0.0,
+        reads: histogram(),
+        writes: histogram(),
+        served: histogram(),
+        errors: BTreeMap::new(),
+    };
     for task in tasks {
         let seen = task.await?;
         outcome.reads.add(&seen.reads)?;
         outcome.writes.add(&seen.writes)?;
+        outcome.served.add(&seen.served)?;
         for (code, count) in seen.errors {
             *outcome.errors.entry(code).or_default() += count;
         }
@@ -198,7 +206,17 @@ fn histogram() -> Histogram<u64> {
 struct Seen {
     reads: Histogram<u64>,
     writes: Histogram<u64>,
+    /// Both, from when they were sent.
+    served: Histogram<u64>,
     errors: BTreeMap<String, u64>,
+}
+
+/// A statement on its way.
+struct Flying {
+    read: bool,
+    /// From when its time counts.
+    since: Instant,
+    sent: Instant,
 }
 
 /// One client.
@@ -208,14 +226,15 @@ struct Worker {
     connection: Connection,
     random: StdRng,
     until: Instant,
-    /// Statements without an answer: whether they read, and from when their time counts.
-    flying: VecDeque<(bool, Instant)>,
+    /// Statements without an answer.
+    flying: VecDeque<Flying>,
     seen: Seen,
 }
 
 impl Worker {
     fn new(plan: Arc<Plan>, mix: Mix, connection: Connection, random: StdRng, until: Instant) -> Worker {
-        let seen = Seen { reads: histogram(), writes: histogram(), errors: BTreeMap::new() };
+        let seen =
+            Seen { reads: histogram(), writes: histogram(), served: histogram(), errors: BTreeMap::new() };
         Worker { plan, mix, connection, random, until, flying: VecDeque::new(), seen }
     }
 
@@ -272,7 +291,7 @@ impl Worker {
             (true, _) => get_statement(plan, n),
             (false, _) => put_statement(plan, n),
         });
-        self.flying.push_back((read, since));
+        self.flying.push_back(Flying { read, since, sent: Instant::now() });
     }
 
     async fn receive(&mut self) -> Result<(), String> {
@@ -288,19 +307,25 @@ impl Worker {
 /// Takes the next answer. Safe to drop: nothing is taken from `flying` before the answer is whole.
 async fn receive(
     connection: &mut Connection,
-    flying: &mut VecDeque<(bool, Instant)>,
+    flying: &mut VecDeque<Flying>,
     seen: &mut Seen,
 ) -> Result<(), String> {
     let answer = connection.receive().await.map_err(|error| error.to_string())?;
-    let Some((read, since)) = flying.pop_front() else { return Err("an answer to nothing".to_owned()) };
+    let Some(Flying { read, since, sent }) = flying.pop_front() else {
+        return Err("an answer to nothing".to_owned());
+    };
     match answer {
         Ok(_) => {
-            let nanos = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            if read { &mut seen.reads } else { &mut seen.writes }.saturating_record(nanos);
+            seen.served.saturating_record(nanos(sent));
+            if read { &mut seen.reads } else { &mut seen.writes }.saturating_record(nanos(since));
         }
         Err(Failure { code, .. }) => *seen.errors.entry(code).or_default() += 1,
     }
     Ok(())
+}
+
+fn nanos(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 const PERCENTILES: [(&str, f64); 4] = [("p50", 50.0), ("p95", 95.0), ("p99", 99.0), ("p999", 99.9)];
@@ -321,7 +346,10 @@ fn print_text(plan: &Plan, outcome: &Outcome) {
         durability(&plan.args),
         outcome.seconds
     );
-    for (what, histogram) in [("reads", &outcome.reads), ("writes", &outcome.writes)] {
+    let served = plan.args.rate.map(|_| ("all, from when they were sent", &outcome.served));
+    for (what, histogram) in
+        [("reads", &outcome.reads), ("writes", &outcome.writes)].into_iter().chain(served)
+    {
         if !histogram.is_empty() {
             let figures: Vec<String> = PERCENTILES
                 .iter()
@@ -351,6 +379,7 @@ fn json(outcome: &Outcome) -> serde_json::Value {
         "operations_per_second": (outcome.reads.len() + outcome.writes.len()) as f64 / outcome.seconds,
         "reads": side(&outcome.reads),
         "writes": side(&outcome.writes),
+        "served": side(&outcome.served),
         "errors": outcome.errors,
     })
 }
