@@ -5,7 +5,7 @@ use crate::options::Options;
 use crate::random::{Purpose, Stream};
 
 /// Kinds of faults, as reports name them. [`Options::fault_kinds`] chooses among them.
-pub const KINDS: [&str; 20] = [
+pub const KINDS: [&str; 21] = [
     "power",
     "kill",
     "power-all",
@@ -26,6 +26,7 @@ pub const KINDS: [&str; 20] = [
     "clock-drift",
     "join",
     "leave",
+    "remove",
 ];
 
 #[allow(missing_docs, reason = "the fields say what they are; units are those of their types")]
@@ -72,6 +73,8 @@ pub enum Fault {
     Join { machine: u32 },
     /// A node is decommissioned.
     Leave { machine: u32 },
+    /// A machine is lost for good, with its disk; an operator takes its node out of the cluster.
+    Remove { machine: u32 },
 }
 
 /// A fault and its time.
@@ -102,9 +105,13 @@ pub fn plan(options: &Options) -> Vec<Planned> {
                 joined += 1;
             }
             // Enough nodes must be left for every copy.
-            Fault::Leave { .. } if left || options.nodes <= options.replication_factor.max(3) => continue,
+            Fault::Leave { .. } | Fault::Remove { .. }
+                if left || options.nodes <= options.replication_factor.max(3) =>
+            {
+                continue;
+            }
             fault => {
-                left |= matches!(fault, Fault::Leave { .. });
+                left |= matches!(fault, Fault::Leave { .. } | Fault::Remove { .. });
                 planned.push(Planned { at, fault });
             }
         }
@@ -150,7 +157,8 @@ fn draw(options: &Options, kind: &str, chance: &mut Stream) -> Fault {
         }
         "clock-drift" => Fault::ClockDrift { machine, ppm: chance.below(100_000) as i64 - 50_000 },
         "join" => Fault::Join { machine },
-        _ => Fault::Leave { machine },
+        "leave" => Fault::Leave { machine },
+        _ => Fault::Remove { machine },
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Options {
     pub read_levels: LevelMix,
     /// Share of writes with contexts that do not wait for syncs.
     pub buffered: f64,
+    /// Share of reads that are of the whole table.
+    pub scans: f64,
     /// Share of reads that are followed at once by another one of the same key.
     pub double_reads: f64,
     /// How long clients and faults go on.
@@ -92,6 +94,7 @@ impl Options {
             write_levels: draw_levels(&mut chance, true),
             read_levels: draw_levels(&mut chance, false),
             buffered: chance.pick(&[0.0, 0.0, 0.15]),
+            scans: chance.pick(&[0.0, 0.05]),
             double_reads: chance.pick(&[0.0, 0.3]),
             duration,
             weather: Weather {
@@ -100,7 +103,8 @@ impl Options {
                 duplication: chance.pick(&[0.0, 0.0, 0.02]),
             },
             fault_kinds: (0..kinds).filter(|_| chance.chance(0.5)).collect(),
-            faults: chance.between(2, 4 + duration / SECOND / 2),
+            // Now and then a storm: recovery has to begin while the next thing breaks.
+            faults: chance.between(2, 4 + duration / SECOND / 2) * chance.pick(&[1, 1, 1, 4]),
             buggify: chance.chance(0.7),
         }
     }

@@ -5,7 +5,7 @@ use crate::executor::{MILLISECOND, Nanos, SECOND, Stopped, World};
 use crate::fault::{Planned, plan};
 use crate::network::NetworkStatistics;
 use crate::options::Options;
-use crate::oracle::{Checked, Final, History, KeyId, Outcome, Rule, Violation, check};
+use crate::oracle::{Checked, Final, History, KeyId, Outcome, Rule, Terms, Violation, check};
 use crate::workload::{Client, KEYSPACE, TABLE, Workload, stored_key, unpadded};
 use dunlin_types::{Key, Micros, Record};
 use parking_lot::Mutex;
@@ -105,8 +105,12 @@ pub fn run(plan: &Plan) -> Report {
     violations.extend(cluster.take_complaints());
     let workload: Option<Arc<Workload>> = workload.lock().take();
     let history = workload.map(|w| w.with_history(|history| history.clone())).unwrap_or_default();
-    let factor = plan.options.replication_factor as usize;
-    let (found, checked) = check(&history, plan.options.mode, factor, end.as_ref());
+    let terms = Terms {
+        mode: plan.options.mode,
+        replication_factor: plan.options.replication_factor as usize,
+        disks_lost: cluster.disks_lost(),
+    };
+    let (found, checked) = check(&history, terms, end.as_ref());
     violations.extend(found);
     cluster.close();
     report.healed_in = healed_in;

@@ -58,6 +58,7 @@ impl Cluster {
             Fault::ClockDrift { machine, ppm } => self.world.set_drift(self.host(machine), ppm),
             Fault::Join { machine } => self.start(machine),
             Fault::Leave { machine } => self.decommission(machine),
+            Fault::Remove { machine } => self.lose(machine),
             network => self.strike_network(network),
         }
     }
@@ -146,6 +147,29 @@ impl Cluster {
         }
     }
 
+    /// A machine is gone for good. Another node is told so until it agrees that the node is down.
+    fn lose(self: &Arc<Self>, machine: u32) {
+        let Some(lost) = self.running(machine) else { return };
+        let host = lost.node.host();
+        drop(lost);
+        self.crash(machine, true);
+        self.give_up(machine);
+        let cluster = self.clone();
+        self.world.drive("operator", async move {
+            loop {
+                cluster.world.sleep(SECOND).await;
+                let told = cluster
+                    .wanted()
+                    .into_iter()
+                    .filter_map(|number| cluster.running(number))
+                    .any(|running| running.node.membership.remove(host, false).is_ok());
+                if told {
+                    return cluster.world.note("removal began", &[u64::from(machine)]);
+                }
+            }
+        });
+    }
+
     /// Blocks the chosen directions for a while.
     fn block_for(self: &Arc<Self>, lasts: Nanos, chosen: impl Fn(u32, u32) -> bool) {
         let paths: Vec<(u32, u32)> = (0..self.len())
@@ -204,5 +228,6 @@ fn name(fault: &Fault) -> &'static str {
         Fault::ClockDrift { .. } => "fault clock-drift",
         Fault::Join { .. } => "fault join",
         Fault::Leave { .. } => "fault leave",
+        Fault::Remove { .. } => "fault remove",
     }
 }

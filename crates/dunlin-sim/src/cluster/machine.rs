@@ -19,6 +19,8 @@ pub(super) struct Machine {
     pub wanted: Mutex<bool>,
     /// Whether its node was asked to leave the cluster.
     pub leaving: Mutex<bool>,
+    /// Whether it is not to run a node any more.
+    pub given_up: Mutex<bool>,
     /// Whether the last process is gone and its disk has settled.
     pub buried: Mutex<bool>,
 }
@@ -33,6 +35,7 @@ impl Machine {
             node: Mutex::default(),
             wanted: Mutex::new(false),
             leaving: Mutex::new(false),
+            given_up: Mutex::new(false),
             buried: Mutex::new(true),
         }
     }
@@ -42,7 +45,7 @@ impl Cluster {
     /// Starts a node, unless one runs.
     pub fn start(self: &Arc<Self>, number: u32) {
         let machine = self.machine(number);
-        if *machine.leaving.lock() && !*machine.wanted.lock() {
+        if *machine.given_up.lock() {
             return;
         }
         *machine.wanted.lock() = true;

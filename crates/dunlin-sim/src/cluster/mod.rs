@@ -103,6 +103,18 @@ impl Cluster {
         (0..self.len()).filter(|number| *self.machine(*number).wanted.lock()).collect()
     }
 
+    /// A machine is not to run a node any more.
+    fn give_up(&self, number: u32) {
+        *self.machine(number).wanted.lock() = false;
+        *self.machine(number).given_up.lock() = true;
+    }
+
+    /// Machines that were lost with their disks.
+    pub fn disks_lost(&self) -> usize {
+        let lost = |machine: &&Machine| *machine.given_up.lock() && !*machine.leaving.lock();
+        self.machines.iter().filter(lost).count()
+    }
+
     /// Starts a node after a while, unless one runs by then.
     pub fn start_later(self: &Arc<Self>, number: u32, delay: Nanos) {
         let cluster = self.clone();

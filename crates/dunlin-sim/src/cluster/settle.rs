@@ -99,7 +99,7 @@ impl Cluster {
             if forgotten && running.node.hints.count() == 0 {
                 self.world.note("decommission ended", &[u64::from(number)]);
                 self.crash(number, false);
-                *self.machine(number).wanted.lock() = false;
+                self.give_up(number);
             }
         }
     }

@@ -65,14 +65,20 @@ pub struct Checked {
     pub reads: u64,
 }
 
-/// Judges a history. `replication_factor` is that of the table; `end` are the values after healing, if the
-/// cluster came that far; keys without a value may be left out.
-pub fn check(
-    history: &History,
-    mode: TableMode,
-    replication_factor: usize,
-    end: Option<&Final>,
-) -> (Vec<Violation>, Checked) {
+/// What is known of the table and its run.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// What it does with concurrent writes.
+    pub mode: TableMode,
+    /// Copies of each key.
+    pub replication_factor: usize,
+    /// Replicas whose disk was lost for good: what only they acknowledged is gone.
+    pub disks_lost: usize,
+}
+
+/// Judges a history. `end` are the values after healing, if the cluster came that far; keys without a value
+/// may be left out.
+pub fn check(history: &History, terms: Terms, end: Option<&Final>) -> (Vec<Violation>, Checked) {
     let mut keys: BTreeMap<KeyId, (Vec<usize>, Vec<Read>)> = BTreeMap::new();
     for (id, write) in history.writes.iter().enumerate() {
         keys.entry(write.key).or_default().0.push(id);
@@ -93,7 +99,7 @@ pub fn check(
     let mut violations = Vec::new();
     let mut checked = Checked::default();
     for (key, (ids, reads)) in keys {
-        let sweep = Sweep::new(history, key, ids, mode, replication_factor);
+        let sweep = Sweep::new(history, key, ids, terms);
         sweep.run(reads, &mut violations, &mut checked);
     }
     (violations, checked)
@@ -102,7 +108,7 @@ pub fn check(
 /// The state after healing as a read of all replicas at the end of time.
 fn last_read(key: KeyId, values: Vec<String>) -> Read {
     let (level, time) = (Consistency::All, Nanos::MAX);
-    Read { key, level, invoked: time, completed: time, values, after: None }
+    Read { key, level, invoked: time, completed: time, values, after: None, is_scan: false }
 }
 
 fn is_last(read: &Read) -> bool {
@@ -126,8 +132,7 @@ fn replicas(level: Consistency, replication_factor: usize) -> usize {
 
 struct Sweep<'a> {
     key: KeyId,
-    mode: TableMode,
-    replication_factor: usize,
+    terms: Terms,
     /// Ids in the history of this key's writes.
     ids: Vec<usize>,
     pasts: Pasts<'a>,
@@ -147,10 +152,10 @@ enum Answered {
 }
 
 impl<'a> Sweep<'a> {
-    fn new(history: &'a History, key: KeyId, ids: Vec<usize>, mode: TableMode, rf: usize) -> Sweep<'a> {
+    fn new(history: &'a History, key: KeyId, ids: Vec<usize>, terms: Terms) -> Sweep<'a> {
         let writes = ids.iter().map(|id| &history.writes[*id]).collect();
         let pasts = Pasts::new(writes, |id| ids.binary_search(&id).ok());
-        Sweep { key, mode, replication_factor: rf, ids, pasts }
+        Sweep { key, terms, ids, pasts }
     }
 
     fn run(&self, mut reads: Vec<Read>, violations: &mut Vec<Violation>, checked: &mut Checked) {
@@ -166,24 +171,26 @@ impl<'a> Sweep<'a> {
         let shown: Vec<Option<Vec<usize>>> =
             reads.iter().map(|read| self.resolve(read, violations)).collect();
         for (index, read) in reads.iter().enumerate() {
-            if !is_last(read) {
+            if !is_last(read) && !read.is_scan {
                 answered.push((read.completed, Answered::Read(index)));
             }
         }
         answered.sort_by_key(|(at, _)| *at);
         let mut answered = answered.into_iter().peekable();
-        let mut duties = Duties::new(self.pasts.writes.len(), self.replication_factor);
+        let mut duties = Duties::new(self.pasts.writes.len(), self.terms.replication_factor);
         for (index, read) in reads.iter().enumerate() {
             while let Some((_, what)) = answered.next_if(|(at, _)| *at < read.invoked) {
                 match what {
-                    Answered::Write(number) => duties.add_write(number, self.acknowledgements(number)),
+                    Answered::Write(number) => duties.add_write(number, self.copies_left(number)),
                     Answered::Read(earlier) => {
-                        let asked = replicas(reads[earlier].level, self.replication_factor);
+                        let asked = replicas(reads[earlier].level, self.terms.replication_factor);
+                        let majority = majority(self.terms.replication_factor);
                         if let Some(shown) = &shown[earlier]
-                            && asked >= majority(self.replication_factor)
+                            && asked >= majority
+                            && let Some(held) = self.left(majority)
                         {
                             let lasting = shown.iter().filter(|n| !self.pasts.writes[**n].is_buffered);
-                            duties.add_read(lasting.copied(), majority(self.replication_factor));
+                            duties.add_read(lasting.copied(), held);
                         }
                     }
                 }
@@ -195,8 +202,17 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn acknowledgements(&self, number: usize) -> usize {
-        replicas(self.pasts.writes[number].level, self.replication_factor)
+    /// Copies of an acknowledged write that are left for certain.
+    fn copies_left(&self, number: usize) -> Option<usize> {
+        self.left(replicas(self.pasts.writes[number].level, self.terms.replication_factor))
+    }
+
+    /// How many of some replicas are left when disks were lost for good. `None`: perhaps none of them.
+    fn left(&self, replicas: usize) -> Option<usize> {
+        match self.terms.disks_lost {
+            0 => Some(replicas),
+            lost => replicas.checked_sub(lost).filter(|left| *left > 0),
+        }
     }
 
     /// The writes whose values a read shows; `None` if some came from nowhere.
@@ -231,7 +247,7 @@ impl<'a> Sweep<'a> {
         violations: &mut Vec<Violation>,
         checked: &mut Checked,
     ) {
-        if self.mode == TableMode::LastWriteWins && shown.len() > 1 {
+        if self.terms.mode == TableMode::LastWriteWins && shown.len() > 1 {
             self.report(violations, Rule::SeveralWinners, read, "several values");
         }
         for x in shown {
@@ -246,7 +262,7 @@ impl<'a> Sweep<'a> {
             included.insert(*x);
             included.join(&self.pasts.may[*x]);
         }
-        let asked = replicas(read.level, self.replication_factor) + usize::from(is_last(read));
+        let asked = replicas(read.level, self.terms.replication_factor) + usize::from(is_last(read));
         let (written, seen) = (&duties.written[asked], &duties.read[asked]);
         checked.obligations += 1;
         if let Some(missed) = written.first_missing_in(&included) {
@@ -319,7 +335,8 @@ impl Duties {
     }
 
     /// So many replicas hold the write: it is seen by reads that ask more than the others.
-    fn add_write(&mut self, number: usize, held: usize) {
+    fn add_write(&mut self, number: usize, held: Option<usize>) {
+        let Some(held) = held else { return };
         let replication_factor = self.written.len() - 2;
         for asked in replication_factor + 1 - held..self.written.len() {
             self.written[asked].insert(number);

@@ -94,6 +94,8 @@ pub struct Read {
     pub values: Vec<String>,
     /// What `USING AFTER` asked to be included.
     pub after: Option<Seen>,
+    /// Part of a read of the whole table: it promises nothing to later reads.
+    pub is_scan: bool,
 }
 
 /// Everything clients did in a run. Writes are in the order of their invocation.

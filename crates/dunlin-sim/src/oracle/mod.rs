@@ -14,7 +14,7 @@ mod check;
 mod history;
 mod past;
 
-pub use check::{Checked, Final, Rule, Violation, check};
+pub use check::{Checked, Final, Rule, Terms, Violation, check};
 pub use history::{
     Basis, History, KeyId, Outcome, Read, Seen, TableMode, Write, WriteId, value_of, write_of,
 };

@@ -36,14 +36,26 @@ impl Story {
     fn read(&mut self, level: Consistency, shown: &[WriteId]) -> Seen {
         let (invoked, completed) = (self.tick(), self.tick());
         let values = shown.iter().map(|id| value_of(*id)).collect();
-        self.history.reads.push(Read { key: 0, level, invoked, completed, values, after: None });
+        self.history.reads.push(Read {
+            key: 0,
+            level,
+            invoked,
+            completed,
+            values,
+            after: None,
+            is_scan: false,
+        });
         Seen { shown: shown.to_vec(), at: completed }
     }
 
     fn check(&self, mode: TableMode, end: Option<&[WriteId]>) -> Vec<Rule> {
         let end: Option<Final> =
             end.map(|ids| Final::from([(0, ids.iter().map(|id| value_of(*id)).collect())]));
-        let (violations, _) = check(&self.history, mode, 3, end.as_ref());
+        self.check_terms(Terms { mode, replication_factor: 3, disks_lost: 0 }, end.as_ref())
+    }
+
+    fn check_terms(&self, terms: Terms, end: Option<&Final>) -> Vec<Rule> {
+        let (violations, _) = check(&self.history, terms, end);
         violations.into_iter().map(|violation| violation.rule).collect()
     }
 
@@ -141,6 +153,17 @@ fn rule_1_a_buffered_write_promises_nothing() {
 }
 
 #[test]
+fn rule_1_a_lost_disk_takes_what_only_it_acknowledged() {
+    for (level, kept) in [(One, false), (Quorum, true)] {
+        let mut story = Story::default();
+        story.put(level, nothing(), acked);
+        let terms = Terms { mode: TableMode::Siblings, replication_factor: 3, disks_lost: 1 };
+        let lost = story.check_terms(terms, Some(&Final::new()));
+        assert_eq!(lost == [Rule::AcknowledgedWriteLost], kept, "{level}");
+    }
+}
+
+#[test]
 fn rule_2_values_from_nowhere() {
     let mut story = Story::default();
     let a = story.put(Quorum, nothing(), refused);
@@ -161,6 +184,7 @@ fn rule_2_values_from_nowhere() {
         completed: 60,
         values: vec![value_of(0)],
         after: None,
+        is_scan: false,
     });
     assert_eq!(story.siblings(None), [Rule::FromNowhere], "of another key");
 
@@ -172,6 +196,7 @@ fn rule_2_values_from_nowhere() {
         completed: 2,
         values: vec!["garbage".to_owned()],
         after: None,
+        is_scan: false,
     });
     assert_eq!(story.siblings(None), [Rule::FromNowhere]);
 }
@@ -214,6 +239,7 @@ fn rule_5_only_what_was_acknowledged_before_the_read_began() {
         completed: 1000,
         values: vec![],
         after: None,
+        is_scan: false,
     });
     assert_eq!(story.siblings(None), []);
 }

@@ -81,7 +81,9 @@ impl Client {
             self.workload.enter();
             let contextual = self.workload.options.mode == TableMode::Siblings;
             let has_token = self.tokens.contains_key(&key);
-            if self.chance.chance(0.4) || (contextual && !has_token) {
+            if self.chance.chance(self.workload.options.scans) {
+                self.scan(running).await;
+            } else if self.chance.chance(0.4) || (contextual && !has_token) {
                 self.read(running, key).await;
                 if self.chance.chance(self.workload.options.double_reads)
                     && let Some(another) = self.node()
@@ -168,13 +170,41 @@ impl Client {
                     self.cluster.world.note("read saw siblings", &[]);
                 }
                 let after = after.map(|token| token.seen);
-                let read = Read { key, level, invoked, completed, values, after };
+                let read = Read { key, level, invoked, completed, values, after, is_scan: false };
                 self.workload.with_history(|history| history.reads.push(read));
             }
             Ok(None) => {
                 self.count_failure(reply.as_ref());
                 self.workload.with_history(|history| history.reads_failed += 1);
             }
+            Err(message) => self.complaints.push(Violation { rule: Rule::NodeHealth, message }),
+        }
+    }
+
+    /// Reads the whole table. Every key that was in use before is read by it.
+    async fn scan(&mut self, running: Running) {
+        let level = pick_level(&mut self.chance, &self.workload.options.read_levels);
+        let timeout_ms = self.chance.pick(&TIMEOUTS_MS);
+        let using = Using { level, timeout_ms, context: None, after: None, timestamp: None, buffered: false };
+        let keys = self.workload.keys();
+        let invoked = self.now();
+        let reply = self.execute(running, &statement::scan(&using)).await;
+        let completed = self.now();
+        match reply.as_ref().map_or(Ok(None), statement::scan_result) {
+            Ok(Some(mut shown)) => {
+                self.cluster.world.note("scan answered", &[]);
+                let read = |key: KeyId, values: Vec<String>| {
+                    let read = Read { key, level, invoked, completed, values, after: None, is_scan: true };
+                    self.workload.with_history(|history| history.reads.push(read));
+                };
+                for key in keys {
+                    read(key, shown.remove(&key).unwrap_or_default());
+                }
+                for (key, values) in shown {
+                    read(key, values);
+                }
+            }
+            Ok(None) => self.count_failure(reply.as_ref()),
             Err(message) => self.complaints.push(Violation { rule: Rule::NodeHealth, message }),
         }
     }

@@ -5,6 +5,7 @@ use crate::executor::Nanos;
 use crate::oracle::{KeyId, Outcome, WriteId, value_of, write_of};
 use dunlin_cql::{Body, Reply};
 use dunlin_types::{Consistency, ErrorCode};
+use std::collections::BTreeMap;
 
 /// What follows `USING`.
 #[derive(Clone, Debug)]
@@ -55,6 +56,10 @@ pub(super) fn select(key: KeyId, with_context: bool, using: &Using<'_>) -> Strin
     format!("SELECT {items} FROM {KEYSPACE}.{TABLE} WHERE k = '{}' {};", key_text(key), using.text())
 }
 
+pub(super) fn scan(using: &Using<'_>) -> String {
+    format!("SELECT k, v FROM {KEYSPACE}.{TABLE} {};", using.text())
+}
+
 pub(super) fn insert(key: KeyId, value: &str, using: &Using<'_>) -> String {
     format!("INSERT INTO {KEYSPACE}.{TABLE} (k, v) VALUES ('{}', '{value}') {};", key_text(key), using.text())
 }
@@ -76,6 +81,30 @@ pub(super) fn padded(write: WriteId, padding: u64) -> String {
 pub fn unpadded(value: &str) -> String {
     let bare = value.trim_end_matches(PADDING);
     if write_of(bare).is_some() { bare.to_owned() } else { value.to_owned() }
+}
+
+/// What a read of the whole table showed: values by key. `None`: it failed, or shows a part only.
+pub(super) fn scan_result(reply: &Reply) -> Result<Option<BTreeMap<KeyId, Vec<String>>>, String> {
+    let Body::Rows { rows, .. } = &reply.body else { return Ok(None) };
+    if reply.field("page").is_some() {
+        return Ok(None);
+    }
+    let mut shown: BTreeMap<KeyId, Vec<String>> = BTreeMap::new();
+    let mut last = None;
+    for row in rows {
+        let (Some(key), Some(value)) = (row[0].as_str(), row[1].as_str()) else {
+            return Err("a row of a scan without key or value".to_owned());
+        };
+        let key: KeyId = match key.strip_prefix('k').and_then(|number| number.parse().ok()) {
+            Some(key) => key,
+            None => return Err(format!("a scan shows the key {key:?}, which nobody wrote")),
+        };
+        if last.replace(key) != Some(key) && shown.contains_key(&key) {
+            return Err(format!("a scan shows the key k{key} in two places"));
+        }
+        shown.entry(key).or_default().push(unpadded(value));
+    }
+    Ok(Some(shown))
 }
 
 /// How a write ended.
