@@ -12,7 +12,8 @@
 //! 4. When all have, each copies what it will own ([`LayoutChain::pending_for`]) and says so
 //!    ([`LayoutChain::set_synced`]).
 //! 5. A member that knows that all have synced commits to the candidate and reads from it; one that
-//!    knows that all committed makes it the base ([`LayoutChain::advance`]).
+//!    knows that all committed, but for those that an operator removes, makes it the base
+//!    ([`LayoutChain::advance`]).
 //!
 //! A split, or an abort, can make several candidates on one base. Members acknowledge the highest
 //! (version, digest) they know and may move on to a higher one, until they commit. A commitment is
@@ -148,6 +149,26 @@ impl LayoutChain {
         self.required(layout).all(|host| self.watermarks.get(&host).is_some_and(&reached))
     }
 
+    /// Whether everybody whom the layout needs has committed to it. Somebody whom an operator removes may have
+    /// died before: that others committed tells that it had synced, and they serve no reads under the base
+    /// any more, should it be alive after all. As with other removals, a majority of the base must be left.
+    fn is_complete(&self, layout: &Layout) -> bool {
+        let digest = layout.digest();
+        let committed = |host: &HostId| self.watermarks.get(host).is_some_and(|m| m.committed(&digest));
+        let missing: Vec<HostId> = self.required(layout).filter(|host| !committed(host)).collect();
+        if missing.is_empty() {
+            return true;
+        }
+        let gone: Vec<HostId> = missing.iter().chain(&layout.removed).copied().collect();
+        missing.iter().all(|host| self.is_removal_staged(*host))
+            && self.required(layout).any(|host| committed(&host))
+            && leaves_majority(&self.base, &gone)
+    }
+
+    fn is_removal_staged(&self, host: HostId) -> bool {
+        matches!(self.staging.change(host), Some(StagedChange::Remove | StagedChange::ForceRemove))
+    }
+
     /// The candidate that a host has acknowledged.
     fn acknowledged(&self, host: HostId) -> Option<&Arc<Layout>> {
         let marks = self.watermarks.get(&host)?;
@@ -275,9 +296,7 @@ impl LayoutChain {
     /// member, and no change is under way (or the one that is was overtaken by an abort or a removal).
     /// `live` names every host known to be up: members, joining hosts, and this one. Whether it did.
     pub fn propose(&mut self, me: HostId, live: &BTreeSet<HostId>) -> bool {
-        let removing = |host: &HostId| {
-            matches!(self.staging.change(*host), Some(StagedChange::Remove | StagedChange::ForceRemove))
-        };
+        let removing = |host: &HostId| self.is_removal_staged(*host);
         let proposer =
             self.base.members.iter().map(|m| m.host).find(|host| live.contains(host) && !removing(host));
         if proposer != Some(me) || self.candidates.len() >= CANDIDATES_MAX {
@@ -315,10 +334,8 @@ impl LayoutChain {
                 None | Some(StagedChange::Cancelled | StagedChange::Join(_))
             )
         });
-        let removed = self.required(candidate).any(|host| {
-            matches!(self.staging.change(host), Some(StagedChange::Remove | StagedChange::ForceRemove))
-                && self.base.contains(host)
-        });
+        let removed =
+            self.required(candidate).any(|host| self.is_removal_staged(host) && self.base.contains(host));
         aborted_join || aborted_leave || removed
     }
 
@@ -390,10 +407,7 @@ impl LayoutChain {
                 changed = true;
             }
         }
-        let complete = self.candidates.iter().find(|candidate| {
-            let digest = candidate.digest();
-            self.all_required(candidate, |marks| marks.committed(&digest))
-        });
+        let complete = self.candidates.iter().find(|candidate| self.is_complete(candidate));
         if let Some(complete) = complete.cloned() {
             self.base = complete;
             self.candidates.clear();

@@ -180,6 +180,46 @@ fn a_dead_node_is_removed_also_in_the_middle_of_a_change() {
 }
 
 #[test]
+fn a_member_that_dies_before_it_commits_does_not_hold_up_the_layout_once_it_is_removed() {
+    let mut cluster = Cluster::new(4, 3);
+    cluster.join(3);
+    let live = cluster.live();
+    let committed = |cluster: &Cluster, node: usize| {
+        let chain = &cluster.chains[node];
+        chain.read_layout(cluster.hosts[node]).contains(cluster.hosts[3])
+    };
+    // Node 2 says that it has synced, and is not heard of again.
+    let synced = |cluster: &Cluster, node: usize| {
+        cluster.chains[node].in_transition() && cluster.chains[node].to_sync(cluster.hosts[node]).is_none()
+    };
+    'steps: for _ in 0..100 {
+        for node in 0..4 {
+            if node != 2 || !synced(&cluster, 2) || cluster.chains[2].must_acknowledge(cluster.hosts[2]) {
+                cluster.step(node, &live);
+            }
+            for other in (0..4).filter(|other| *other != node) {
+                cluster.meet(node, other);
+            }
+            if (0..4).all(|node| node == 2 || committed(&cluster, node)) {
+                break 'steps;
+            }
+        }
+    }
+    assert!((0..4).all(|node| committed(&cluster, node) == (node != 2)));
+    cluster.down.insert(2);
+    cluster.settle();
+    assert!(cluster.chains[0].in_transition(), "without an operator's word everybody waits for it");
+    let (by, gone) = (cluster.hosts[1], cluster.hosts[2]);
+    cluster.chains[1].stage(by, gone, StagedChange::Remove).unwrap();
+    cluster.settle();
+    for node in [0, 1, 3] {
+        let chain = &cluster.chains[node];
+        assert!(!chain.in_transition() && !chain.completed().contains(gone));
+        assert!(chain.completed().contains(cluster.hosts[3]));
+    }
+}
+
+#[test]
 fn a_node_leaves_and_can_be_kept() {
     let mut cluster = Cluster::new(3, 3);
     let leaving = cluster.hosts[1];

@@ -190,7 +190,8 @@ impl Model {
     }
 
     /// What one reads from, the other writes to; but for a node that is being removed and that
-    /// nobody whom the removing layout needs serves any more.
+    /// nobody whom the removing layout needs serves any more, or whose reads under an older layout nobody
+    /// else serves any more.
     fn check_pair(&self, world: &World, reader: usize, writer: usize) {
         let (from, to) = (self.hosts[reader], self.hosts[writer]);
         let read = world.chains[reader].read_layout(from);
@@ -206,8 +207,13 @@ impl Model {
                     !world.chains[at].accepts(host)
                 })
         };
+        // Replicas refuse reads under a layout older than the one that they read from.
+        let left_behind = world.chains[writer].staging().change(from) == Some(&StagedChange::Remove)
+            && (0..self.hosts.len())
+                .filter(|&at| at != reader && read.contains(self.hosts[at]))
+                .all(|at| world.chains[at].read_layout(self.hosts[at]).version > read.version);
         assert!(
-            cut_off(to, read, reader) || layouts.iter().any(|l| cut_off(from, l, writer)),
+            left_behind || cut_off(to, read, reader) || layouts.iter().any(|l| cut_off(from, l, writer)),
             "{reader} reads from {read:?}, {writer} writes to {layouts:?} only"
         );
     }
