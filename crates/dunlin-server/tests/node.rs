@@ -4,6 +4,7 @@
 mod support;
 
 use dunlin_server::client::Readiness;
+use dunlin_server::membership::OperateError;
 use dunlin_storage::fs::MemFs;
 use dunlin_storage::fs::memory::{Fault, Operation, OperationKind};
 use std::sync::Arc;
@@ -191,5 +192,30 @@ fn a_failed_sync_ends_writes_and_not_reads() {
         assert!(ok(&node, "SELECT value FROM dunlin.kv WHERE key = 'a'").await.contains('1'));
         assert!(node.store.engine().failure().is_some());
         node.stop().await;
+    });
+}
+
+#[test]
+fn an_operators_word_that_cannot_be_saved_is_refused() {
+    run(async {
+        let hub = Arc::new(Hub::default());
+        let disk = MemFs::new();
+        let mut nodes = vec![start(&hub, &disk, config(1, 2), 1)];
+        nodes.push(start(&hub, &MemFs::new(), config(2, 2), 2));
+        until("two nodes in one layout", || whole(&nodes, 2)).await;
+        let second = nodes.pop().expect("two nodes");
+        let host = second.host();
+        second.stop().await;
+        until("the other notices", || nodes[0].view().alive.len() == 1).await;
+        disk.set_hook(Some(Box::new(|operation: &Operation<'_>| {
+            (operation.kind == OperationKind::Create && operation.path.starts_with("system/layouts"))
+                .then_some(Fault::Error(std::io::ErrorKind::StorageFull))
+        })));
+        let membership = &nodes[0].membership;
+        assert_eq!(membership.remove(host, true), Err(OperateError::NotSaved));
+        disk.set_hook(None);
+        assert_eq!(membership.remove(host, true), Ok(()));
+        until("it is taken out", || nodes[0].view().layouts.iter().all(|l| !l.contains(host))).await;
+        nodes[0].stop().await;
     });
 }

@@ -18,6 +18,11 @@ pub enum OperateError {
     /// It is up: a node that lives leaves by its own word.
     #[error("node {0} is up: let it leave by itself (nodetool decommission there), or stop it first")]
     IsUp(HostId),
+    /// It could not be written down, so it was not done.
+    #[error(
+        "the change could not be saved (see this node's log): make room on its disk, or ask another node"
+    )]
+    NotSaved,
     /// The chain refuses.
     #[error(transparent)]
     Stage(#[from] StageError),
@@ -157,10 +162,16 @@ impl Membership {
         self.act(|state| {
             let me = state.me();
             let chain = state.chain.as_mut().ok_or(OperateError::NoCluster)?;
-            chain.stage(me, host, change)?;
-            tracing::info!(%host, what, "a change of membership was staged");
-            Ok(())
-        })
+            chain.stage(me, host, change.clone())?;
+            Ok::<(), OperateError>(())
+        })?;
+        // A chain that cannot be saved is taken back, and the operator's word with it.
+        let state = self.state.lock();
+        if state.chain.as_ref().is_none_or(|chain| chain.staging().change(host) != Some(&change)) {
+            return Err(OperateError::NotSaved);
+        }
+        tracing::info!(%host, what, "a change of membership was staged");
+        Ok(())
     }
 }
 
