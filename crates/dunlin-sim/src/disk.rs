@@ -71,6 +71,20 @@ impl SimDisk {
         self.fs.set_capacity(bytes.map(|room| used + room));
     }
 
+    /// Damages a bit of one of the files chosen, on the medium; `false` if there is none with content.
+    pub fn flip_bit(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        let files: Vec<(String, u64)> =
+            self.fs.files().into_iter().filter(|(path, length)| *length > 0 && wanted(path)).collect();
+        if files.is_empty() {
+            return false;
+        }
+        let mut faults = self.faults.lock();
+        let (path, length) = &files[faults.chance.below(files.len() as u64) as usize];
+        let (offset, bit) = (faults.chance.below(*length), faults.chance.below(8) as u8);
+        drop(faults);
+        self.fs.flip_bit(path, offset, bit)
+    }
+
     /// Ends all faults.
     pub fn heal(&self) {
         let mut faults = self.faults.lock();

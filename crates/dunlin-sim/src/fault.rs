@@ -5,7 +5,7 @@ use crate::options::Options;
 use crate::random::{Purpose, Stream};
 
 /// Kinds of faults, as reports name them. [`Options::fault_kinds`] chooses among them.
-pub const KINDS: [&str; 21] = [
+pub const KINDS: [&str; 27] = [
     "power",
     "kill",
     "power-all",
@@ -27,7 +27,17 @@ pub const KINDS: [&str; 21] = [
     "join",
     "leave",
     "remove",
+    "wipe",
+    "restore",
+    "flip-log",
+    "flip-table",
+    "schema",
+    "burst",
 ];
+
+/// Kinds that take synced data from a machine. All of a run strike the same one: what every copy of lost cannot be
+/// kept by anything.
+const DAMAGE: [&str; 5] = ["remove", "wipe", "restore", "flip-log", "flip-table"];
 
 #[allow(missing_docs, reason = "the fields say what they are; units are those of their types")]
 /// One fault. Machines are named by their number, from 0. `lasts` is the time until it is undone.
@@ -75,6 +85,25 @@ pub enum Fault {
     Leave { machine: u32 },
     /// A machine is lost for good, with its disk; an operator takes its node out of the cluster.
     Remove { machine: u32 },
+    /// A machine loses its disk, and starts again with an empty one; an operator takes its old node out.
+    Wipe { machine: u32 },
+    /// A snapshot is taken; after a while the node is stopped, put back to it, and started.
+    Restore { machine: u32, after: Nanos, lasts: Nanos },
+    /// The process is killed and a bit of its log flips; an operator mends it before the next start.
+    FlipLog { machine: u32, power: bool, lasts: Nanos },
+    /// A bit of an SSTable flips; an operator scrubs it some time later.
+    FlipTable { machine: u32, lasts: Nanos },
+    /// Options of the table change; another table comes and goes.
+    Schema { number: u64 },
+    /// Very many statements at once on one node.
+    Burst { machine: u32, statements: u64 },
+}
+
+impl Fault {
+    /// Whether some wall clock is wrong from then on.
+    pub fn bends_clocks(&self) -> bool {
+        matches!(self, Fault::ClockJump { .. } | Fault::ClockDrift { .. })
+    }
 }
 
 /// A fault and its time.
@@ -91,27 +120,30 @@ pub fn plan(options: &Options) -> Vec<Planned> {
     let mut chance = Stream::new(options.seed, Purpose::Faults);
     let mut planned: Vec<Planned> = Vec::new();
     let (mut joined, mut left) = (0, false);
+    let damaged = chance.below(u64::from(options.nodes)) as u32;
     for _ in 0..options.faults {
         if options.fault_kinds.is_empty() {
             break;
         }
         let at = chance.below(options.duration);
         let kind = KINDS[chance.pick(&options.fault_kinds)];
-        let fault = draw(options, kind, &mut chance);
+        let fault = draw(options, kind, damaged, &mut chance);
         match fault {
+            // Nothing but other copies can bring back what a disk has lost.
+            _ if DAMAGE.contains(&kind) && options.replication_factor.min(options.nodes) < 2 => continue,
             Fault::Join { .. } if joined == options.joiners => continue,
             Fault::Join { .. } => {
                 planned.push(Planned { at, fault: Fault::Join { machine: options.nodes + joined } });
                 joined += 1;
             }
             // Enough nodes must be left for every copy.
-            Fault::Leave { .. } | Fault::Remove { .. }
+            Fault::Leave { .. } | Fault::Remove { .. } | Fault::Wipe { .. }
                 if left || options.nodes <= options.replication_factor.max(3) =>
             {
                 continue;
             }
             fault => {
-                left |= matches!(fault, Fault::Leave { .. } | Fault::Remove { .. });
+                left |= matches!(fault, Fault::Leave { .. } | Fault::Remove { .. } | Fault::Wipe { .. });
                 planned.push(Planned { at, fault });
             }
         }
@@ -120,9 +152,12 @@ pub fn plan(options: &Options) -> Vec<Planned> {
     planned
 }
 
-fn draw(options: &Options, kind: &str, chance: &mut Stream) -> Fault {
+fn draw(options: &Options, kind: &str, damaged: u32, chance: &mut Stream) -> Fault {
     let machines = u64::from(options.nodes);
-    let machine = chance.below(machines) as u32;
+    let machine = match chance.below(machines) as u32 {
+        _ if DAMAGE.contains(&kind) => damaged,
+        any => any,
+    };
     let other = (machine + 1 + chance.below(machines - 1) as u32) % options.nodes;
     let lasts = match chance.below(4) {
         0 => chance.between(10 * MILLISECOND, SECOND),
@@ -158,7 +193,13 @@ fn draw(options: &Options, kind: &str, chance: &mut Stream) -> Fault {
         "clock-drift" => Fault::ClockDrift { machine, ppm: chance.below(100_000) as i64 - 50_000 },
         "join" => Fault::Join { machine },
         "leave" => Fault::Leave { machine },
-        _ => Fault::Remove { machine },
+        "remove" => Fault::Remove { machine },
+        "wipe" => Fault::Wipe { machine },
+        "restore" => Fault::Restore { machine, after: chance.between(SECOND / 2, 15 * SECOND), lasts },
+        "flip-log" => Fault::FlipLog { machine, power: chance.chance(0.5), lasts },
+        "flip-table" => Fault::FlipTable { machine, lasts },
+        "schema" => Fault::Schema { number: chance.below(3) },
+        _ => Fault::Burst { machine, statements: chance.between(50, 400) },
     }
 }
 

@@ -2,11 +2,15 @@
 //! ("swarm testing", Groce et al. 2012).
 
 use crate::executor::{MICROSECOND, MILLISECOND, Nanos, SECOND};
+use crate::fault::KINDS;
 use crate::network::Weather;
 use crate::oracle::TableMode;
 use crate::random::{Purpose, Stream};
 use dunlin_types::Consistency;
 use dunlin_types::runtime::PlantedBug;
+
+/// Kinds of faults under which every replica goes on answering, if late.
+const GENTLE: [&str; 6] = ["delay", "slow-disk", "slow-node", "clock-jump", "schema", "burst"];
 
 /// A level with its weight.
 pub type LevelMix = Vec<(Consistency, u64)>;
@@ -46,6 +50,16 @@ pub struct Options {
     pub read_levels: LevelMix,
     /// Share of writes with contexts that do not wait for syncs.
     pub buffered: f64,
+    /// Share of values that expire.
+    pub expiring: f64,
+    /// Share of writes that carry a request id and are asked for again when nobody knows how they ended.
+    pub repeated: f64,
+    /// Share of statements that are batches.
+    pub batches: f64,
+    /// Deletions older than this may be forgotten, seconds.
+    pub gc_grace_s: u64,
+    /// Requests of other nodes that a node handles at once.
+    pub internode_requests: usize,
     /// Share of reads that are of the whole table.
     pub scans: f64,
     /// Share of reads that are followed at once by another one of the same key.
@@ -54,10 +68,12 @@ pub struct Options {
     pub duration: Nanos,
     /// The network without faults.
     pub weather: Weather,
-    /// Kinds of faults that occur, by their number in [`crate::fault::KINDS`].
+    /// Kinds of faults that occur, by their number in [`KINDS`].
     pub fault_kinds: Vec<usize>,
     /// Faults in all.
     pub faults: u64,
+    /// No fault keeps a replica from being asked for long: a write asked for again is never made twice.
+    pub gentle: bool,
     /// Rare branches are taken.
     pub buggify: bool,
 }
@@ -76,7 +92,8 @@ impl Options {
         };
         let mode = if chance.chance(0.25) { TableMode::LastWriteWins } else { TableMode::Siblings };
         let duration = chance.between(12, 40) * SECOND;
-        let kinds = crate::fault::KINDS.len();
+        let gentle = chance.chance(0.1);
+        let wanted = |kind: &usize| !gentle || GENTLE.contains(&KINDS[*kind]);
         Options {
             seed,
             planted,
@@ -94,6 +111,11 @@ impl Options {
             write_levels: draw_levels(&mut chance, true),
             read_levels: draw_levels(&mut chance, false),
             buffered: chance.pick(&[0.0, 0.0, 0.15]),
+            expiring: chance.pick(&[0.0, 0.2]),
+            repeated: chance.pick(&[0.0, 0.5]),
+            batches: chance.pick(&[0.0, 0.05]),
+            gc_grace_s: chance.pick(&[1, 3, 864_000]),
+            internode_requests: chance.pick(&[40, 16_384, 16_384]),
             scans: chance.pick(&[0.0, 0.05]),
             double_reads: chance.pick(&[0.0, 0.3]),
             duration,
@@ -102,16 +124,17 @@ impl Options {
                 delay_max: chance.between(3, 150) * MILLISECOND,
                 duplication: chance.pick(&[0.0, 0.0, 0.02]),
             },
-            fault_kinds: (0..kinds).filter(|_| chance.chance(0.5)).collect(),
+            fault_kinds: (0..KINDS.len()).filter(|_| chance.chance(0.5)).filter(wanted).collect(),
             // Now and then a storm: recovery has to begin while the next thing breaks.
             faults: chance.between(2, 4 + duration / SECOND / 2) * chance.pick(&[1, 1, 1, 4]),
+            gentle,
             buggify: chance.chance(0.7),
         }
     }
 
     /// One line for the report.
     pub fn summary(&self) -> String {
-        let kinds: Vec<&str> = self.fault_kinds.iter().map(|kind| crate::fault::KINDS[*kind]).collect();
+        let kinds: Vec<&str> = self.fault_kinds.iter().map(|kind| KINDS[*kind]).collect();
         format!(
             "{} nodes + {} joining, RF {}, {:?}, {} vnodes, {} clients on {} keys, {} s, {} faults of [{}]",
             self.nodes,

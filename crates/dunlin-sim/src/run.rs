@@ -1,8 +1,8 @@
 //! One run from its seed to its verdict.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Asker, Cluster};
 use crate::executor::{MILLISECOND, Nanos, SECOND, Stopped, World};
-use crate::fault::{Planned, plan};
+use crate::fault::{Fault, Planned, plan};
 use crate::network::NetworkStatistics;
 use crate::options::Options;
 use crate::oracle::{Checked, Final, History, KeyId, Outcome, Rule, Terms, Violation, check};
@@ -109,6 +109,7 @@ pub fn run(plan: &Plan) -> Report {
         mode: plan.options.mode,
         replication_factor: plan.options.replication_factor as usize,
         disks_lost: cluster.disks_lost(),
+        clocks_bent: plan.faults.iter().any(|planned| planned.fault.bends_clocks()),
     };
     let (found, checked) = check(&history, terms, end.as_ref());
     violations.extend(found);
@@ -165,6 +166,7 @@ impl Scenario {
                 findings.lock().violations.extend(complaints);
             });
         }
+        cluster.set_asker(self.asker(&workload));
         cluster.strike_all(faults);
         world.sleep(cluster.options.duration).await;
         workload.stop();
@@ -174,6 +176,35 @@ impl Scenario {
             world.sleep(50 * MILLISECOND).await;
         }
         self.converge(&workload).await
+    }
+
+    /// Executes the statements that some faults consist of.
+    fn asker(&self, workload: &Arc<Workload>) -> Asker {
+        let (cluster, workload) = (Arc::downgrade(&self.cluster), workload.clone());
+        let findings = self.findings.clone();
+        Box::new(move |fault| {
+            let Some(cluster) = cluster.upgrade() else { return };
+            let client = || Client::new(cluster.clone(), workload.clone(), workload.next_client());
+            match *fault {
+                Fault::Schema { number } => {
+                    cluster.world.drive("schema change", client().change_schema(number));
+                }
+                Fault::Burst { machine, statements } => {
+                    let Some(running) = cluster.running(machine) else { return };
+                    for _ in 0..statements {
+                        let (client, running, findings) = (client(), running.clone(), findings.clone());
+                        let workload = workload.clone();
+                        cluster.world.drive("burst", async move {
+                            workload.enter();
+                            let complaints = client.once(running).await;
+                            workload.leave();
+                            findings.lock().violations.extend(complaints);
+                        });
+                    }
+                }
+                _ => {}
+            }
+        })
     }
 
     async fn form(&self) -> Result<(), Violation> {

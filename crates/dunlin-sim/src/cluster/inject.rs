@@ -59,6 +59,12 @@ impl Cluster {
             Fault::Join { machine } => self.start(machine),
             Fault::Leave { machine } => self.decommission(machine),
             Fault::Remove { machine } => self.lose(machine),
+            Fault::Wipe { machine } => self.wipe(machine),
+            Fault::Restore { machine, after, lasts } => self.restore(machine, after, lasts),
+            Fault::FlipLog { machine, power, lasts } => self.flip_log(machine, power, lasts),
+            Fault::FlipTable { machine, lasts } => self.flip_table(machine, lasts),
+            // What clients and operators do beside the workload; see `crate::workload`.
+            Fault::Schema { .. } | Fault::Burst { .. } => self.ask(&fault),
             network => self.strike_network(network),
         }
     }
@@ -89,7 +95,7 @@ impl Cluster {
         }
     }
 
-    fn undo(self: &Arc<Self>, after: Nanos, undo: impl FnOnce(&Arc<Cluster>) + Send + 'static) {
+    pub(super) fn undo(self: &Arc<Self>, after: Nanos, undo: impl FnOnce(&Arc<Cluster>) + Send + 'static) {
         let cluster = self.clone();
         self.world.after(after, move || {
             // Healing has undone everything already.
@@ -99,7 +105,7 @@ impl Cluster {
         });
     }
 
-    fn crash_for(self: &Arc<Self>, machine: u32, power: bool, lasts: Nanos) {
+    pub(super) fn crash_for(self: &Arc<Self>, machine: u32, power: bool, lasts: Nanos) {
         if self.crash(machine, power) {
             self.start_later(machine, lasts);
         }
@@ -145,29 +151,6 @@ impl Cluster {
             }
             Err(error) => tracing::info!(machine, %error, "cannot leave"),
         }
-    }
-
-    /// A machine is gone for good. Another node is told so until it agrees that the node is down.
-    fn lose(self: &Arc<Self>, machine: u32) {
-        let Some(lost) = self.running(machine) else { return };
-        let host = lost.node.host();
-        drop(lost);
-        self.crash(machine, true);
-        self.give_up(machine);
-        let cluster = self.clone();
-        self.world.drive("operator", async move {
-            loop {
-                cluster.world.sleep(SECOND).await;
-                let told = cluster
-                    .wanted()
-                    .into_iter()
-                    .filter_map(|number| cluster.running(number))
-                    .any(|running| running.node.membership.remove(host, false).is_ok());
-                if told {
-                    return cluster.world.note("removal began", &[u64::from(machine)]);
-                }
-            }
-        });
     }
 
     /// Blocks the chosen directions for a while.
@@ -229,5 +212,11 @@ fn name(fault: &Fault) -> &'static str {
         Fault::Join { .. } => "fault join",
         Fault::Leave { .. } => "fault leave",
         Fault::Remove { .. } => "fault remove",
+        Fault::Wipe { .. } => "fault wipe",
+        Fault::Restore { .. } => "fault restore",
+        Fault::FlipLog { .. } => "fault flip-log",
+        Fault::FlipTable { .. } => "fault flip-table",
+        Fault::Schema { .. } => "fault schema",
+        Fault::Burst { .. } => "fault burst",
     }
 }

@@ -21,6 +21,10 @@ pub(super) struct Machine {
     pub leaving: Mutex<bool>,
     /// Whether it is not to run a node any more.
     pub given_up: Mutex<bool>,
+    /// Whether it ever lost synced data.
+    pub damaged: Mutex<bool>,
+    /// Whether an operator has to look through its log before the next start.
+    pub log_flipped: Mutex<bool>,
     /// Whether the last process is gone and its disk has settled.
     pub buried: Mutex<bool>,
 }
@@ -36,6 +40,8 @@ impl Machine {
             wanted: Mutex::new(false),
             leaving: Mutex::new(false),
             given_up: Mutex::new(false),
+            damaged: Mutex::new(false),
+            log_flipped: Mutex::new(false),
             buried: Mutex::new(true),
         }
     }
@@ -52,6 +58,7 @@ impl Cluster {
         if !std::mem::replace(&mut *machine.buried.lock(), false) {
             return;
         }
+        self.mend_log(number);
         let process = self.world.start_process(machine.host);
         let name = format!("n{}", number + 1);
         let address = Cluster::address(number);
@@ -101,6 +108,7 @@ impl Cluster {
         config.node.rack = format!("r{}", number % 3);
         config.internode.address = Cluster::address(number).to_string();
         config.repair.interval_s = self.options.repair_interval_s;
+        config.limits.internode_requests = self.options.internode_requests;
         config
     }
 }

@@ -1,5 +1,6 @@
 //! A cluster of simulated machines, each with a disk, clocks, and now and then a node running on it.
 
+mod damage;
 mod inject;
 mod machine;
 mod settle;
@@ -8,6 +9,7 @@ pub use settle::Unsettled;
 
 use crate::disk::SimDisk;
 use crate::executor::{HostId, MILLISECOND, Nanos, SECOND, World};
+use crate::fault::Fault;
 use crate::network::Network;
 use crate::options::Options;
 use crate::oracle::{Rule, Violation};
@@ -30,7 +32,12 @@ pub struct Cluster {
     complaints: Mutex<Vec<Violation>>,
     /// From now on nothing may fail any more.
     healed: Mutex<bool>,
+    /// Does what takes statements: changes of the schema, bursts.
+    asker: Mutex<Option<Asker>>,
 }
+
+/// See [`Cluster::set_asker`].
+pub type Asker = Box<dyn Fn(&Fault) + Send>;
 
 /// A node that runs, and where.
 #[derive(Clone)]
@@ -58,7 +65,19 @@ impl Cluster {
             machines,
             complaints: Mutex::default(),
             healed: Mutex::new(false),
+            asker: Mutex::default(),
         })
+    }
+
+    /// Whoever executes the statements that faults consist of.
+    pub fn set_asker(&self, asker: Asker) {
+        *self.asker.lock() = Some(asker);
+    }
+
+    fn ask(&self, fault: &Fault) {
+        if let Some(asker) = &*self.asker.lock() {
+            asker(fault);
+        }
     }
 
     /// How many machines there are.
@@ -109,10 +128,9 @@ impl Cluster {
         *self.machine(number).given_up.lock() = true;
     }
 
-    /// Machines that were lost with their disks.
+    /// Machines that lost synced data.
     pub fn disks_lost(&self) -> usize {
-        let lost = |machine: &&Machine| *machine.given_up.lock() && !*machine.leaving.lock();
-        self.machines.iter().filter(lost).count()
+        self.machines.iter().filter(|machine| *machine.damaged.lock()).count()
     }
 
     /// Starts a node after a while, unless one runs by then.
@@ -181,6 +199,7 @@ impl Cluster {
 
     /// Ends everything.
     pub fn close(&self) {
+        *self.asker.lock() = None;
         for machine in &self.machines {
             let node = machine.node.lock().take();
             drop(node);

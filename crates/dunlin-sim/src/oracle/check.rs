@@ -3,55 +3,11 @@
 use super::bits::Bits;
 use super::history::{Basis, History, KeyId, Outcome, Read, TableMode, write_of};
 use super::past::Pasts;
+use super::rule::{Rule, Violation};
 use crate::executor::Nanos;
 use dunlin_types::Consistency;
 use dunlin_types::consistency::majority;
 use std::collections::BTreeMap;
-use std::fmt;
-
-/// What was violated.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub enum Rule {
-    /// An acknowledged write is neither there at the end nor superseded by one that may have seen it.
-    AcknowledgedWriteLost,
-    /// A value was read that was never written, not to that key, not yet, or whose write was refused.
-    FromNowhere,
-    /// Values shown together of which one certainly superseded the other.
-    FalseSiblings,
-    /// A read with W + R > RF missed a write acknowledged before it began.
-    QuorumVisibility,
-    /// A quorum read missed what an earlier one had shown.
-    MonotonicReads,
-    /// A read `AFTER` a token missed what the token had seen.
-    SessionGuarantee,
-    /// A value was read that had certainly been superseded by something the read had to include.
-    Resurrection,
-    /// A key of a last_write_wins table showed several values.
-    SeveralWinners,
-    /// Replicas differ after healing.
-    Divergence,
-    /// The cluster did not become whole again in time after healing.
-    NotHealed,
-    /// The cluster did not come to life.
-    NotFormed,
-    /// A node's own complaint: it did not start, or its reply made no sense.
-    NodeHealth,
-}
-
-/// One violation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Violation {
-    /// Of what.
-    pub rule: Rule,
-    /// For a person.
-    pub message: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.rule, self.message)
-    }
-}
 
 /// The values of each key after healing, all replicas being equal.
 pub type Final = BTreeMap<KeyId, Vec<String>>;
@@ -72,8 +28,12 @@ pub struct Terms {
     pub mode: TableMode,
     /// Copies of each key.
     pub replication_factor: usize,
-    /// Replicas whose disk was lost for good: what only they acknowledged is gone.
+    /// Machines whose disk was lost, damaged or put back in time: what only they acknowledged is gone. Such a
+    /// replica has no vote before it has been compared with all others, so what another one holds too is
+    /// still read by everyone who would have read it.
     pub disks_lost: usize,
+    /// Some wall clocks were wrong: a value with a TTL may have expired at any time.
+    pub clocks_bent: bool,
 }
 
 /// Judges a history. `end` are the values after healing, if the cluster came that far; keys without a value
@@ -154,7 +114,7 @@ enum Answered {
 impl<'a> Sweep<'a> {
     fn new(history: &'a History, key: KeyId, ids: Vec<usize>, terms: Terms) -> Sweep<'a> {
         let writes = ids.iter().map(|id| &history.writes[*id]).collect();
-        let pasts = Pasts::new(writes, |id| ids.binary_search(&id).ok());
+        let pasts = Pasts::new(writes, terms.clocks_bent, |id| ids.binary_search(&id).ok());
         Sweep { key, terms, ids, pasts }
     }
 
@@ -207,12 +167,10 @@ impl<'a> Sweep<'a> {
         self.left(replicas(self.pasts.writes[number].level, self.terms.replication_factor))
     }
 
-    /// How many of some replicas are left when disks were lost for good. `None`: perhaps none of them.
+    /// How many of some replicas count as holding a write after disks were lost. `None`: perhaps none does.
     fn left(&self, replicas: usize) -> Option<usize> {
-        match self.terms.disks_lost {
-            0 => Some(replicas),
-            lost => replicas.checked_sub(lost).filter(|left| *left > 0),
-        }
+        let lost = self.terms.disks_lost;
+        (lost == 0 || replicas > lost).then_some(replicas)
     }
 
     /// The writes whose values a read shows; `None` if some came from nowhere.
@@ -250,7 +208,11 @@ impl<'a> Sweep<'a> {
         if self.terms.mode == TableMode::LastWriteWins && shown.len() > 1 {
             self.report(violations, Rule::SeveralWinners, read, "several values");
         }
-        for x in shown {
+        if let Some(x) = shown.iter().find(|x| self.pasts.is_gone(**x, read.invoked)) {
+            let what = format!("{} had expired", self.name(*x));
+            self.report(violations, Rule::ExpiredShown, read, &what);
+        }
+        for x in shown.iter().filter(|x| !self.pasts.writes[**x].may_be_double) {
             if let Some(y) = shown.iter().find(|y| self.pasts.must[**y].contains(*x)) {
                 let what = format!("{} had superseded {}", self.name(*y), self.name(*x));
                 self.report(violations, Rule::FalseSiblings, read, &what);
@@ -266,8 +228,12 @@ impl<'a> Sweep<'a> {
         let (written, seen) = (&duties.written[asked], &duties.read[asked]);
         checked.obligations += 1;
         if let Some(missed) = written.first_missing_in(&included) {
-            let rule = if is_last(read) { Rule::AcknowledgedWriteLost } else { Rule::QuorumVisibility };
-            self.report(violations, rule, read, &format!("{} is missing", self.name(missed)));
+            self.report(
+                violations,
+                self.rule_of_loss(read, shown, missed),
+                read,
+                &format!("{} is missing", self.name(missed)),
+            );
         }
         if let Some(missed) = seen.first_missing_in(&included) {
             let what = format!("{} is missing, which a quorum read had shown before", self.name(missed));
@@ -283,6 +249,17 @@ impl<'a> Sweep<'a> {
         }
     }
 
+    /// Which rule it breaks that a write is not there.
+    fn rule_of_loss(&self, read: &Read, shown: &[usize], missed: usize) -> Rule {
+        let beside = |x: &usize| !self.pasts.may[missed].contains(*x);
+        match (is_last(read), self.terms.mode) {
+            (false, _) => Rule::QuorumVisibility,
+            (true, TableMode::LastWriteWins) if !shown.is_empty() => Rule::WrongWinner,
+            (true, TableMode::Siblings) if shown.iter().any(beside) => Rule::FalseSupersession,
+            (true, _) => Rule::AcknowledgedWriteLost,
+        }
+    }
+
     fn judge_resurrection(&self, read: &Read, shown: &[usize], duties: &[&Bits], out: &mut Vec<Violation>) {
         let mut dead = Bits::new(self.pasts.writes.len());
         let mut alive = Bits::new(self.pasts.writes.len());
@@ -291,7 +268,8 @@ impl<'a> Sweep<'a> {
                 dead.join(&self.pasts.must[number]);
             }
         }
-        shown.iter().for_each(|number| alive.insert(*number));
+        let single = shown.iter().filter(|number| !self.pasts.writes[**number].may_be_double);
+        single.for_each(|number| alive.insert(*number));
         if let Some(number) = dead.first_common(&alive) {
             let what = format!("{} had been superseded for good", self.name(number));
             self.report(out, Rule::Resurrection, read, &what);

@@ -73,6 +73,11 @@ pub struct Write {
     pub level: Consistency,
     /// Asked for without waiting for syncs: a loss of power may take it back, even after it was read.
     pub is_buffered: bool,
+    /// It was asked for more than once, under one request id, while replicas could not be reached: it may have
+    /// been made twice, and then be there again after something superseded it.
+    pub may_be_double: bool,
+    /// How long its value is to be shown; `None`: for ever.
+    pub ttl: Option<Nanos>,
     /// When it was asked for.
     pub invoked: Nanos,
     /// How it ended.

@@ -13,11 +13,13 @@ mod bits;
 mod check;
 mod history;
 mod past;
+mod rule;
 
-pub use check::{Checked, Final, Rule, Terms, Violation, check};
+pub use check::{Checked, Final, Terms, check};
 pub use history::{
     Basis, History, KeyId, Outcome, Read, Seen, TableMode, Write, WriteId, value_of, write_of,
 };
+pub use rule::{Rule, Violation};
 
 #[cfg(test)]
 mod tests;

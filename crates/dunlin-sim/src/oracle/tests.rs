@@ -4,6 +4,9 @@ use super::*;
 use Consistency::{All, One, Quorum};
 use dunlin_types::Consistency;
 
+const TERMS: Terms =
+    Terms { mode: TableMode::Siblings, replication_factor: 3, disks_lost: 0, clocks_bent: false };
+
 /// Builds a history of one key under replication factor 3. Times are small numbers.
 #[derive(Default)]
 struct Story {
@@ -30,7 +33,17 @@ impl Story {
     ) -> WriteId {
         let (invoked, completed) = (self.tick(), self.tick());
         let outcome = outcome(completed);
-        self.history.invoke(Write { key: 0, is_delete, basis, level, is_buffered: false, invoked, outcome })
+        self.history.invoke(Write {
+            key: 0,
+            is_delete,
+            basis,
+            level,
+            is_buffered: false,
+            may_be_double: false,
+            ttl: None,
+            invoked,
+            outcome,
+        })
     }
 
     fn read(&mut self, level: Consistency, shown: &[WriteId]) -> Seen {
@@ -51,7 +64,7 @@ impl Story {
     fn check(&self, mode: TableMode, end: Option<&[WriteId]>) -> Vec<Rule> {
         let end: Option<Final> =
             end.map(|ids| Final::from([(0, ids.iter().map(|id| value_of(*id)).collect())]));
-        self.check_terms(Terms { mode, replication_factor: 3, disks_lost: 0 }, end.as_ref())
+        self.check_terms(Terms { mode, ..TERMS }, end.as_ref())
     }
 
     fn check_terms(&self, terms: Terms, end: Option<&Final>) -> Vec<Rule> {
@@ -101,7 +114,7 @@ fn rule_1_a_lost_write() {
     let a = story.put(One, nothing(), acked);
     let b = story.put(Quorum, nothing(), acked);
     assert_eq!(story.siblings(Some(&[a, b])), []);
-    assert_eq!(story.siblings(Some(&[b])), [Rule::AcknowledgedWriteLost]);
+    assert_eq!(story.siblings(Some(&[b])), [Rule::FalseSupersession]);
     assert_eq!(story.siblings(Some(&[])), [Rule::AcknowledgedWriteLost]);
     assert_eq!(story.siblings(None), [], "without an end nothing is lost yet");
 }
@@ -139,7 +152,7 @@ fn rule_1_a_write_over_an_older_state_excuses_nothing_newer() {
     let b = story.put(Quorum, Basis::Context(seen.clone()), acked);
     let c = story.put(Quorum, Basis::Context(seen), acked);
     assert_eq!(story.siblings(Some(&[b, c])), []);
-    assert_eq!(story.siblings(Some(&[c])), [Rule::AcknowledgedWriteLost]);
+    assert_eq!(story.siblings(Some(&[c])), [Rule::FalseSupersession]);
 }
 
 #[test]
@@ -157,9 +170,12 @@ fn rule_1_a_lost_disk_takes_what_only_it_acknowledged() {
     for (level, kept) in [(One, false), (Quorum, true)] {
         let mut story = Story::default();
         story.put(level, nothing(), acked);
-        let terms = Terms { mode: TableMode::Siblings, replication_factor: 3, disks_lost: 1 };
+        let terms = Terms { disks_lost: 1, ..TERMS };
         let lost = story.check_terms(terms, Some(&Final::new()));
         assert_eq!(lost == [Rule::AcknowledgedWriteLost], kept, "{level}");
+        story.read(Quorum, &[]);
+        let missed = story.check_terms(terms, None);
+        assert_eq!(missed == [Rule::QuorumVisibility], kept, "{level}: the other copy still votes");
     }
 }
 
@@ -209,6 +225,18 @@ fn rule_4_false_siblings() {
     let b = story.put(One, Basis::Context(seen), acked);
     story.read(One, &[a, b]);
     assert_eq!(story.siblings(None), [Rule::FalseSiblings]);
+}
+
+#[test]
+fn rule_4_a_write_made_twice_may_come_back() {
+    let mut story = Story::default();
+    let a = story.put(Quorum, nothing(), acked);
+    let seen = story.read(Quorum, &[a]);
+    let b = story.put(Quorum, Basis::Context(seen), acked);
+    story.read(Quorum, &[a, b]);
+    assert_eq!(story.siblings(None), [Rule::FalseSiblings, Rule::Resurrection]);
+    story.history.writes[a].may_be_double = true;
+    assert_eq!(story.siblings(None), []);
 }
 
 #[test]
@@ -280,6 +308,36 @@ fn rule_8_resurrection() {
 }
 
 #[test]
+fn rule_8_an_expired_value() {
+    let expiring = || {
+        let mut story = Story::default();
+        let a = story.put(Quorum, nothing(), acked);
+        let seen = story.read(Quorum, &[a]);
+        let b = story.put(Quorum, Basis::Context(seen), acked);
+        story.history.writes[b].ttl = Some(100 * 1_000_000);
+        (story, a, b)
+    };
+    let (mut story, a, b) = expiring();
+    story.now = 50 * 1_000_000;
+    story.read(Quorum, &[b]);
+    assert_eq!(story.siblings(Some(&[b])), []);
+    story.now = 200 * 1_000_000;
+    story.read(Quorum, &[]);
+    assert_eq!(story.siblings(Some(&[])), [], "gone after its time, and so is what it superseded");
+    story.read(Quorum, &[b]);
+    assert_eq!(story.siblings(None), [Rule::ExpiredShown]);
+    story.history.reads.pop();
+    story.read(Quorum, &[a]);
+    assert_eq!(story.siblings(None), [Rule::Resurrection]);
+
+    let (mut story, _, _) = expiring();
+    story.now = 50 * 1_000_000;
+    story.read(Quorum, &[]);
+    assert_eq!(story.siblings(None), [Rule::QuorumVisibility], "gone before its time");
+    assert_eq!(story.check_terms(Terms { clocks_bent: true, ..TERMS }, None), []);
+}
+
+#[test]
 fn rule_13_the_largest_timestamp_wins() {
     let mut story = Story::default();
     let a = story.put(Quorum, Basis::Timestamp(5), acked);
@@ -287,6 +345,6 @@ fn rule_13_the_largest_timestamp_wins() {
     let c = story.put(Quorum, Basis::Timestamp(7), acked);
     let lww = |end: &[WriteId]| story.check(TableMode::LastWriteWins, Some(end));
     assert_eq!(lww(&[b]), []);
-    assert_eq!(lww(&[c]), [Rule::AcknowledgedWriteLost, Rule::Resurrection]);
+    assert_eq!(lww(&[c]), [Rule::WrongWinner, Rule::Resurrection]);
     assert!(lww(&[a, b]).contains(&Rule::SeveralWinners));
 }

@@ -1,11 +1,11 @@
 //! One client.
 
 use super::statement::{self, Using};
-use super::{KeyClass, PATIENCE, RECONNECT, TIMEOUTS_MS, Workload, class_of};
+use super::{PATIENCE, RECONNECT, TIMEOUTS_MS, Workload};
 use crate::cluster::{Cluster, Running};
-use crate::executor::{Nanos, WALL_START_MICROS};
+use crate::executor::Nanos;
 use crate::options::pick_level;
-use crate::oracle::{Basis, KeyId, Outcome, Read, Rule, Seen, TableMode, Violation, Write};
+use crate::oracle::{KeyId, Read, Rule, Seen, TableMode, Violation};
 use crate::random::{Purpose, Stream};
 use dunlin_cql::Reply;
 use futures::future::{Either, select};
@@ -18,17 +18,17 @@ const TOKENS_MAX: usize = 5;
 
 /// A context token and what is known of it.
 #[derive(Clone)]
-struct Token {
-    text: String,
-    seen: Seen,
+pub(super) struct Token {
+    pub text: String,
+    pub seen: Seen,
 }
 
 /// A client of the workload.
 pub struct Client {
-    cluster: Arc<Cluster>,
-    workload: Arc<Workload>,
-    chance: Stream,
-    tokens: BTreeMap<KeyId, Vec<Token>>,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) workload: Arc<Workload>,
+    pub(super) chance: Stream,
+    pub(super) tokens: BTreeMap<KeyId, Vec<Token>>,
     /// Replies that made no sense.
     complaints: Vec<Violation>,
 }
@@ -48,7 +48,7 @@ impl Client {
             TableMode::LastWriteWins => "last_write_wins",
         };
         let deadline = self.now() + within;
-        for text in statement::schema(options.replication_factor, conflicts) {
+        for text in statement::schema(options.replication_factor, conflicts, options.gc_grace_s) {
             loop {
                 let reply = match self.node() {
                     Some(running) => self.execute(running, &text).await,
@@ -76,39 +76,71 @@ impl Client {
                 self.cluster.world.sleep(RECONNECT).await;
                 continue;
             };
-            let first = self.workload.first_key(self.now());
-            let key = first + self.chance.below(u64::from(self.workload.options.keys)) as KeyId;
             self.workload.enter();
-            let contextual = self.workload.options.mode == TableMode::Siblings;
-            let has_token = self.tokens.contains_key(&key);
-            if self.chance.chance(self.workload.options.scans) {
-                self.scan(running).await;
-            } else if self.chance.chance(0.4) || (contextual && !has_token) {
-                self.read(running, key).await;
-                if self.chance.chance(self.workload.options.double_reads)
-                    && let Some(another) = self.node()
-                {
-                    self.read(another, key).await;
-                }
-            } else {
-                self.write(running, key).await;
-            }
+            self.step(running).await;
             self.workload.leave();
         }
     }
 
-    fn now(&self) -> Nanos {
+    /// One of the keys in use now.
+    pub(super) fn key(&mut self) -> KeyId {
+        let first = self.workload.first_key(self.now());
+        first + self.chance.below(u64::from(self.workload.options.keys)) as KeyId
+    }
+
+    async fn step(&mut self, running: Running) {
+        let key = self.key();
+        let contextual = self.workload.options.mode == TableMode::Siblings;
+        let has_token = self.tokens.contains_key(&key);
+        if self.chance.chance(self.workload.options.scans) {
+            self.scan(running).await;
+        } else if self.chance.chance(self.workload.options.batches) {
+            self.batch(running).await;
+        } else if self.chance.chance(0.4) || (contextual && !has_token) {
+            self.read(running, key).await;
+            if self.chance.chance(self.workload.options.double_reads)
+                && let Some(another) = self.node()
+            {
+                self.read(another, key).await;
+            }
+        } else {
+            self.write(running, key).await;
+        }
+    }
+
+    /// One statement on a node, as part of a burst.
+    pub async fn once(mut self, running: Running) -> Vec<Violation> {
+        let key = self.key();
+        match self.chance.chance(0.8) {
+            true => self.read(running, key).await,
+            false => self.write(running, key).await,
+        }
+        self.complaints
+    }
+
+    /// Changes the schema on a node of its choice; an error is an answer as good as any.
+    pub async fn change_schema(mut self, number: u64) {
+        for text in statement::schema_change(number) {
+            let Some(running) = self.node() else { return };
+            let reply = self.execute(running, &text).await;
+            if reply.is_some_and(|reply| reply.code().is_none()) {
+                self.cluster.world.note("schema statement executed", &[number]);
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Nanos {
         self.cluster.world.now()
     }
 
     /// One of the nodes that run.
-    fn node(&mut self) -> Option<Running> {
+    pub(super) fn node(&mut self) -> Option<Running> {
         let number = self.chance.below(u64::from(self.cluster.len())) as u32;
         self.cluster.running(number)
     }
 
     /// Executes a statement on a node; `None` if no answer came.
-    async fn execute(&self, running: Running, text: &str) -> Option<Reply> {
+    pub(super) async fn execute(&self, running: Running, text: &str) -> Option<Reply> {
         let (answer, answered) = oneshot::channel();
         let (world, text) = (self.cluster.world.clone(), text.to_owned());
         let Running { node, host, process } = running;
@@ -131,7 +163,7 @@ impl Client {
         reply
     }
 
-    fn remember(&mut self, key: KeyId, text: String, seen: Seen) {
+    pub(super) fn remember(&mut self, key: KeyId, text: String, seen: Seen) {
         let tokens = self.tokens.entry(key).or_default();
         if tokens.len() == TOKENS_MAX {
             // Keeps the first one: a very old context is worth having.
@@ -147,14 +179,8 @@ impl Client {
         let timeout_ms = self.chance.pick(&TIMEOUTS_MS);
         let after = self.tokens.get(&key).and_then(|tokens| tokens.last()).cloned();
         let after = after.filter(|_| self.chance.chance(0.15));
-        let using = Using {
-            level,
-            timeout_ms,
-            context: None,
-            after: after.as_ref().map(|token| token.text.as_str()),
-            timestamp: None,
-            buffered: false,
-        };
+        let after_text = after.as_ref().map(|token| token.text.as_str());
+        let using = Using { after: after_text, ..Using::plain(level, timeout_ms) };
         let invoked = self.now();
         let text = statement::select(key, with_context, &using);
         let reply = self.execute(running, &text).await;
@@ -185,7 +211,7 @@ impl Client {
     async fn scan(&mut self, running: Running) {
         let level = pick_level(&mut self.chance, &self.workload.options.read_levels);
         let timeout_ms = self.chance.pick(&TIMEOUTS_MS);
-        let using = Using { level, timeout_ms, context: None, after: None, timestamp: None, buffered: false };
+        let using = Using::plain(level, timeout_ms);
         let keys = self.workload.keys();
         let invoked = self.now();
         let reply = self.execute(running, &statement::scan(&using)).await;
@@ -209,80 +235,7 @@ impl Client {
         }
     }
 
-    async fn write(&mut self, running: Running, key: KeyId) {
-        let options = self.workload.options.clone();
-        let class = class_of(key, options.mode);
-        let level = pick_level(&mut self.chance, &options.write_levels);
-        let is_delete = class != KeyClass::Contextual && self.chance.chance(0.15);
-        let token = self.token_for(key, class);
-        let timestamp = (class == KeyClass::Timestamped).then(|| self.timestamp());
-        let basis = match (&token, timestamp, class) {
-            (Some(token), _, _) => Basis::Context(token.seen.clone()),
-            (None, Some(at), _) => Basis::Timestamp(at),
-            (None, None, KeyClass::Clocked) => Basis::Clock,
-            (None, None, _) => Basis::Upsert,
-        };
-        let buffered = self.chance.chance(options.buffered) && matches!(basis, Basis::Context(_));
-        let timeout_ms = self.chance.pick(&TIMEOUTS_MS);
-        let using = Using {
-            level,
-            timeout_ms,
-            context: token.as_ref().map(|token| token.text.as_str()),
-            after: None,
-            timestamp,
-            buffered,
-        };
-        let padding = self.chance.below(options.padding_max + 1);
-        let invoked = self.now();
-        let outcome = Outcome::Unknown;
-        let write = Write { key, is_delete, basis, level, is_buffered: buffered, invoked, outcome };
-        let id = self.workload.with_history(|history| history.invoke(write));
-        let text = if is_delete {
-            statement::delete(key, &using)
-        } else {
-            statement::insert(key, &statement::padded(id, padding), &using)
-        };
-        let reply = self.execute(running, &text).await;
-        let now = self.now();
-        let Some(reply) = reply else { return self.count_failure(None) };
-        let outcome = statement::write_outcome(&reply, now);
-        self.workload.with_history(|history| history.complete(id, outcome));
-        match outcome {
-            Outcome::Acknowledged(_) => {
-                if let Some(text) = reply.field("context") {
-                    // What was given, and the write itself; for an upsert: the write, and what it superseded.
-                    let mut seen = token.map_or(Seen { shown: Vec::new(), at: now }, |token| token.seen);
-                    seen.shown.push(id);
-                    self.remember(key, text.to_owned(), seen);
-                }
-            }
-            _ => self.count_failure(Some(&reply)),
-        }
-    }
-
-    /// The context to write with: mostly the newest, sometimes an older one.
-    fn token_for(&mut self, key: KeyId, class: KeyClass) -> Option<Token> {
-        let blind = match class {
-            KeyClass::Contextual | KeyClass::ContextualDeleted => false,
-            KeyClass::Mixed => self.chance.chance(0.4),
-            KeyClass::Timestamped | KeyClass::Clocked => true,
-        };
-        let tokens = self.tokens.get(&key).filter(|_| !blind)?;
-        let at = if self.chance.chance(0.75) {
-            tokens.len() - 1
-        } else {
-            self.chance.below(tokens.len() as u64) as usize
-        };
-        tokens.get(at).cloned()
-    }
-
-    /// Near the true time, but not in the order of the statements.
-    fn timestamp(&mut self) -> u64 {
-        let near = WALL_START_MICROS + self.now() / 1000 + self.chance.below(4_000_000);
-        self.workload.timestamp(near - 2_000_000)
-    }
-
-    fn count_failure(&self, reply: Option<&Reply>) {
+    pub(super) fn count_failure(&self, reply: Option<&Reply>) {
         let what = match reply.and_then(Reply::code) {
             None => "client: no answer",
             Some(code) => code.name(),

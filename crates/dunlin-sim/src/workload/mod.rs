@@ -2,6 +2,7 @@
 
 mod client;
 mod statement;
+mod write;
 
 pub use client::Client;
 pub use statement::unpadded;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 pub const KEYSPACE: &str = "sim";
 /// Its table.
 pub const TABLE: &str = "t";
+/// One that comes and goes.
+const SIDE_TABLE: &str = "side";
 
 /// How a key is written. Which one it is follows from its number, so that most keys are judged exactly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +70,7 @@ struct Progress {
     stop: bool,
     under_way: u64,
     started: Nanos,
+    extra_clients: u32,
 }
 
 impl Workload {
@@ -74,6 +78,13 @@ impl Workload {
     pub fn new(options: Options, now: Nanos) -> Arc<Workload> {
         let running = Mutex::new(Progress { started: now, ..Progress::default() });
         Arc::new(Workload { options, history: Mutex::default(), timestamps: Mutex::default(), running })
+    }
+
+    /// A number for a client beyond those of the options.
+    pub fn next_client(&self) -> u32 {
+        let mut running = self.running.lock();
+        running.extra_clients += 1;
+        self.options.clients + running.extra_clients
     }
 
     /// Asks clients to stop after their present statement.
@@ -90,11 +101,13 @@ impl Workload {
         self.running.lock().under_way
     }
 
-    fn enter(&self) {
+    /// Counts a statement as under way.
+    pub fn enter(&self) {
         self.running.lock().under_way += 1;
     }
 
-    fn leave(&self) {
+    /// Counts it as over.
+    pub fn leave(&self) {
         self.running.lock().under_way -= 1;
     }
 

@@ -1,6 +1,6 @@
 //! Statements as text, and what their replies say.
 
-use super::{KEYSPACE, TABLE, key_text};
+use super::{KEYSPACE, SIDE_TABLE, TABLE, key_text};
 use crate::executor::Nanos;
 use crate::oracle::{KeyId, Outcome, WriteId, value_of, write_of};
 use dunlin_cql::{Body, Reply};
@@ -16,9 +16,25 @@ pub(super) struct Using<'a> {
     pub after: Option<&'a str>,
     pub timestamp: Option<u64>,
     pub buffered: bool,
+    pub ttl_s: Option<u64>,
+    pub request: Option<&'a str>,
 }
 
 impl Using<'_> {
+    /// A level and a limit of time, nothing more.
+    pub fn plain(level: Consistency, timeout_ms: u64) -> Using<'static> {
+        Using {
+            level,
+            timeout_ms,
+            context: None,
+            after: None,
+            timestamp: None,
+            buffered: false,
+            ttl_s: None,
+            request: None,
+        }
+    }
+
     fn text(&self) -> String {
         let mut text = format!("USING CONSISTENCY {} AND TIMEOUT {}ms", self.level, self.timeout_ms);
         if let Some(token) = self.context {
@@ -33,12 +49,18 @@ impl Using<'_> {
         if self.buffered {
             text += " AND DURABILITY buffered";
         }
+        if let Some(seconds) = self.ttl_s {
+            text += &format!(" AND TTL {seconds}");
+        }
+        if let Some(id) = self.request {
+            text += &format!(" AND REQUEST '{id}'");
+        }
         text
     }
 }
 
 /// Statements that set the table up.
-pub(super) fn schema(replication_factor: u32, conflicts: &str) -> [String; 2] {
+pub(super) fn schema(replication_factor: u32, conflicts: &str, gc_grace_s: u64) -> [String; 2] {
     [
         format!(
             "CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = \
@@ -46,9 +68,32 @@ pub(super) fn schema(replication_factor: u32, conflicts: &str) -> [String; 2] {
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS {KEYSPACE}.{TABLE} (k text PRIMARY KEY, v text) \
-             WITH conflicts = '{conflicts}';"
+             WITH conflicts = '{conflicts}' AND gc_grace_seconds = {gc_grace_s};"
         ),
     ]
+}
+
+/// Changes of the schema that a run can see.
+pub(super) fn schema_change(number: u64) -> Vec<String> {
+    match number {
+        0 => vec![format!("ALTER TABLE {KEYSPACE}.{TABLE} WITH comment = 'changed';")],
+        1 => vec![
+            format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.{SIDE_TABLE} (k text PRIMARY KEY, v text);"),
+            format!("INSERT INTO {KEYSPACE}.{SIDE_TABLE} (k, v) VALUES ('a', 'b') USING CONSISTENCY ONE;"),
+            format!("TRUNCATE TABLE {KEYSPACE}.{SIDE_TABLE};"),
+        ],
+        _ => vec![format!("DROP TABLE IF EXISTS {KEYSPACE}.{SIDE_TABLE};")],
+    }
+}
+
+/// Several writes in one statement.
+pub(super) fn batch(statements: &[String]) -> String {
+    format!("BEGIN BATCH {} APPLY BATCH;", statements.join(" "))
+}
+
+/// The id under which a write is asked for again; no two writes of a run have the same.
+pub(super) fn request_id(write: WriteId) -> String {
+    format!("00000000-0000-4000-8000-{write:012x}")
 }
 
 pub(super) fn select(key: KeyId, with_context: bool, using: &Using<'_>) -> String {
