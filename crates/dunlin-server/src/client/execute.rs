@@ -208,12 +208,14 @@ async fn batch(services: &Arc<ClientServices>, writes: Vec<Write>) -> Reply {
     let mut running: FuturesUnordered<_> =
         waiting.by_ref().take(services.settings.keys_in_parallel).map(run).collect();
     let mut applied = 0u64;
+    let mut unknown = false;
     let mut first_error: Option<(usize, Reply)> = None;
     while let Some(done) = running.next().await {
         let Some((index, result, queue)) = done else { continue };
         match result {
             Ok(_) => applied += 1,
             Err(reply) => {
+                unknown |= reply.field("applied") == Some(Applied::Maybe.name());
                 if first_error.as_ref().is_none_or(|(first, _)| index < *first) {
                     first_error = Some((index, reply));
                 }
@@ -226,16 +228,16 @@ async fn batch(services: &Arc<ClientServices>, writes: Vec<Write>) -> Reply {
     }
     match first_error {
         None => Reply::ok_with("applied", applied.to_string()),
-        Some((index, reply)) => batch_error(reply, index, applied),
+        Some((index, reply)) => batch_error(reply, index, applied, unknown),
     }
 }
 
-/// Says which statement failed and how many others were applied. Once any was, the whole may not be repeated
-/// as if nothing had happened.
-fn batch_error(mut reply: Reply, index: usize, applied: u64) -> Reply {
+/// Says which statement failed and how many others were applied. Once any was or may have been, the whole may not
+/// be repeated as if nothing had happened.
+fn batch_error(mut reply: Reply, index: usize, applied: u64, unknown: bool) -> Reply {
     if let dunlin_cql::Body::Error { message, fields, .. } = &mut reply.body {
         *message = format!("statement {} of the batch: {message}", index + 1);
-        if applied > 0 {
+        if applied > 0 || unknown {
             fields.retain(|(name, _)| name != "applied");
             fields.push(("applied".to_owned(), Applied::Maybe.name().to_owned()));
         }
@@ -290,4 +292,18 @@ fn too_few_nodes(services: &ClientServices, replication: &Replication) -> Vec<St
 /// The reply to a request whose node lost its cluster between planning and execution.
 pub(super) fn no_layout() -> Box<ClusterError> {
     Box::new(ClusterError::new(ErrorCode::NotReady, "this node is not part of a cluster yet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_claims_that_nothing_was_applied_only_if_that_is_known_of_all() {
+        for (applied, unknown, claimed) in [(0, false, "no"), (1, false, "maybe"), (0, true, "maybe")] {
+            let first = not_applied(ErrorCode::Unavailable, "too few");
+            let reply = batch_error(first, 0, applied, unknown);
+            assert_eq!(reply.field("applied"), Some(claimed), "{applied} applied, unknown: {unknown}");
+        }
+    }
 }
