@@ -100,6 +100,14 @@ impl SiblingSet {
         self.values.insert(at, (dot, value));
     }
 
+    /// Closes an incarnation of a host and all before it, if no value of them is left; see [`Context::close`].
+    pub fn close(&mut self, last: Actor) {
+        let of_it = |actor: Actor| actor.host == last.host && actor.generation <= last.generation;
+        if !self.values.iter().any(|(dot, _)| of_it(dot.actor)) {
+            self.seen.close(last);
+        }
+    }
+
     /// A write minted without a copy of the record: it has seen `context` and itself, nothing more.
     pub fn detached(context: &Context, dot: Dot, value: Value) -> SiblingSet {
         let mut seen = context.clone();

@@ -17,10 +17,20 @@ pub struct Dot {
     pub counter: u64,
 }
 
+/// The vector's counter of an incarnation that is closed: all its writes, and all of every earlier incarnation of
+/// its host, are in the set.
+const CLOSED: u64 = u64::MAX;
+
 /// A set of writes to one key: a version vector (everything of an actor up to a counter) plus single
 /// dots above it.
 ///
-/// Invariant: both parts are sorted and free of duplicates, and no dot is covered by the vector. Joins
+/// Once it is proved that an incarnation of a host has ended and no write of it is on its way that the holder
+/// of the set has not seen, it may be *closed* with all before it: one entry stands for any number of them.
+/// A closed set holds more writes, none of which anybody will ever meet; so it is a set like any other, and
+/// joins spread it.
+///
+/// Invariant: both parts are sorted and free of duplicates, no dot is covered by the vector, and no entry of a
+/// host is below one of its that is closed. Joins
 /// of the same contexts, in any order, are therefore equal and encode to the same bytes. (Single dots
 /// are never folded into the vector: counters run over all keys, so those of one key have gaps.)
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -50,9 +60,16 @@ impl Context {
         &self.dots
     }
 
-    /// The vector's counter for an actor; 0 if it has none.
+    /// The vector's counter for an actor; 0 if it has none, `u64::MAX` if the actor is closed.
     pub fn counter(&self, actor: Actor) -> u64 {
-        self.vector.binary_search_by_key(&actor, |e| e.0).map_or(0, |i| self.vector[i].1)
+        match self.vector.binary_search_by_key(&actor, |e| e.0) {
+            Ok(i) => self.vector[i].1,
+            // A closed entry is the lowest of its host.
+            Err(i) => match self.vector.get(i) {
+                Some(&(above, CLOSED)) if above.host == actor.host => CLOSED,
+                _ => 0,
+            },
+        }
     }
 
     /// Whether the set holds this write.
@@ -78,12 +95,37 @@ impl Context {
 
     /// Adds everything of an actor up to a counter.
     pub fn advance(&mut self, actor: Actor, counter: u64) {
+        if counter == CLOSED {
+            return self.close(actor);
+        }
+        if counter <= self.counter(actor) {
+            return;
+        }
         match self.vector.binary_search_by_key(&actor, |e| e.0) {
-            Ok(i) => self.vector[i].1 = self.vector[i].1.max(counter),
-            Err(i) if counter > 0 => self.vector.insert(i, (actor, counter)),
-            Err(_) => {}
+            Ok(i) => self.vector[i].1 = counter,
+            Err(i) => self.vector.insert(i, (actor, counter)),
         }
         self.dots.retain(|d| d.actor != actor || d.counter > counter);
+    }
+
+    /// Adds everything of an incarnation and of all earlier ones of its host. The caller has the proof that the
+    /// set's holder has seen every write of them that still exists anywhere (semantics, section 4).
+    pub fn close(&mut self, last: Actor) {
+        if self.counter(last) == CLOSED {
+            return;
+        }
+        let among = |actor: &Actor| actor.host == last.host && actor.generation <= last.generation;
+        self.vector.retain(|(actor, _)| !among(actor));
+        let at = self.vector.partition_point(|e| e.0 < last);
+        self.vector.insert(at, (last, CLOSED));
+        self.dots.retain(|d| !among(&d.actor));
+    }
+
+    /// Whether the set names an incarnation of the host before that one without having it closed.
+    pub fn is_open_before(&self, actor: Actor) -> bool {
+        let before = |other: &Actor| other.host == actor.host && other.generation < actor.generation;
+        self.vector.iter().any(|(other, counter)| before(other) && *counter != CLOSED)
+            || self.dots.iter().any(|dot| before(&dot.actor))
     }
 
     /// Set union.
@@ -114,7 +156,9 @@ impl Context {
         for _ in 0..reader.count(DOT_BYTES_MIN, "version vector")? {
             let at = reader.error("version vector: out of order");
             let dot = read_dot(reader)?;
-            if dot.counter == 0 || context.vector.last().is_some_and(|last| last.0 >= dot.actor) {
+            let unsorted = context.vector.last().is_some_and(|last| last.0 >= dot.actor);
+            let of_host = context.vector.last().is_some_and(|last| last.0.host == dot.actor.host);
+            if dot.counter == 0 || unsorted || (dot.counter == CLOSED && of_host) {
                 return Err(at);
             }
             context.vector.push((dot.actor, dot.counter));

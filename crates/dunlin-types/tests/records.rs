@@ -20,7 +20,10 @@ prop_compose! {
 prop_compose! {
     fn contexts()(vector in prop::collection::vec(dots(), 0..4), single in prop::collection::vec(dots(), 0..4)) -> Context {
         let mut context = Context::new();
-        vector.iter().for_each(|d| context.advance(d.actor, d.counter));
+        vector.iter().for_each(|d| match d.counter {
+            11 => context.close(d.actor),
+            counter => context.advance(d.actor, counter),
+        });
         single.iter().for_each(|d| context.add_dot(*d));
         context
     }

@@ -24,6 +24,8 @@ enum Op {
     Crash { replica: usize },
     /// The state a crash may fall back to.
     Sync { replica: usize },
+    /// All copies are compared and made equal, durably; then a replica closes its earlier incarnations.
+    Close { replica: usize },
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -34,7 +36,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => (replica.clone(), replica.clone()).prop_map(|(from, to)| Op::Merge { from, to }),
         3 => (1..1usize << REPLICAS).prop_map(|replicas| Op::Read { replicas }),
         1 => replica.clone().prop_map(|replica| Op::Crash { replica }),
-        1 => replica.prop_map(|replica| Op::Sync { replica }),
+        1 => replica.clone().prop_map(|replica| Op::Sync { replica }),
+        1 => replica.prop_map(|replica| Op::Close { replica }),
     ];
     prop::collection::vec(op, 1..40)
 }
@@ -56,6 +59,8 @@ struct World {
     pasts: BTreeMap<Dot, History>,
     /// Contexts that clients hold, with the writes they stand for.
     contexts: Vec<(Context, History)>,
+    /// Writes that a crash took before anybody else had them, of incarnations closed since.
+    lost: History,
 }
 
 fn value(dot: Dot) -> Value {
@@ -138,6 +143,25 @@ impl World {
                 self.counters[replica] = 0;
             }
             Op::Sync { replica } => self.synced[replica] = self.copies[replica].clone(),
+            Op::Close { replica } => {
+                let mut all = Copy::default();
+                for copy in &self.copies {
+                    all.set.merge(&copy.set);
+                    all.known.extend(copy.known.iter().copied());
+                }
+                self.copies.fill(all);
+                let now = self.actor(replica);
+                let ended = |dot: &Dot| dot.actor.host == now.host && dot.actor.generation < now.generation;
+                let copy = &mut self.copies[replica];
+                if now.generation.0 > 1 && !copy.set.values().iter().any(|(dot, _)| ended(dot)) {
+                    let gone = self.pasts.keys().filter(|dot| ended(dot) && !copy.known.contains(dot));
+                    self.lost.extend(gone.copied());
+                    let last = Actor { generation: Generation(now.generation.0 - 1), ..now };
+                    copy.set.close(last);
+                    assert!(!copy.set.seen().is_open_before(now));
+                }
+                self.synced = self.copies.clone();
+            }
         }
     }
 
@@ -163,7 +187,7 @@ impl World {
 
     /// A context covers exactly the writes it stands for: above all, no sibling its holder never saw.
     fn check_covers(&self, context: &Context, seen: &History) {
-        for dot in self.pasts.keys() {
+        for dot in self.pasts.keys().filter(|dot| !self.lost.contains(dot)) {
             assert_eq!(context.covers(*dot), seen.contains(dot), "{dot:?} and {context:?}");
         }
     }
@@ -199,6 +223,7 @@ fn every_short_run_agrees_with_the_model() {
         Op::Merge { from: 1, to: 0 },
         Op::Read { replicas: 0b01 },
         Op::Crash { replica: 0 },
+        Op::Close { replica: 0 },
     ];
     let length = 5;
     for run in 0..ops.len().pow(length) {
