@@ -5,6 +5,7 @@ use crate::hints::Hints;
 use crate::local::Local;
 use crate::message::Response;
 use crate::repair::RepairConfig;
+use crate::repair::kept::KeptTrees;
 use crate::store::ReplicaStore;
 use crate::view::{Peer, Views};
 use bytes::Bytes;
@@ -112,11 +113,15 @@ pub struct Core {
     pub stats: RequestStats,
     /// How busy clients keep this node.
     pub foreground: Arc<Foreground>,
+    /// Merkle trees of the own copy.
+    pub trees: Arc<KeptTrees>,
 }
 
 impl Core {
     /// Puts the parts together.
     pub fn new(parts: CoreParts) -> Arc<Core> {
+        let trees = Arc::new(KeptTrees::new(parts.config.repair.tree_leaves_max));
+        parts.store.observe(trees.clone());
         let local = Local::new(parts.store, parts.runtime.clone(), parts.clock.clone());
         Arc::new(Core {
             runtime: parts.runtime,
@@ -130,6 +135,7 @@ impl Core {
             config: parts.config,
             stats: RequestStats::default(),
             foreground: Arc::default(),
+            trees,
         })
     }
 

@@ -10,8 +10,9 @@
 //! writes and hints made in ignorance of it, and others go to the owners of both.
 
 use crate::message::LayoutStamp;
-use crate::repair::Repairer;
-use crate::repair::exchange::{Direction, RepairError};
+use crate::repair::exchange::RepairError;
+use crate::repair::message::Purpose;
+use crate::repair::{Repairer, With};
 use crate::view::{Placed, View, stamp};
 use dunlin_types::{HostId, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,8 +89,8 @@ impl Handover {
         let mut finished = |range: TokenRange, _| {
             self.done.insert((table, range.first));
         };
-        let outcome =
-            repairer.compare(table, ranges, heir, version, Direction::Push, &mut finished).await?.outcome;
+        let with = With { table, host: heir, layout: version, purpose: Purpose::Handover };
+        let outcome = repairer.compare(with, ranges, &mut finished).await?.outcome;
         if outcome.records_sent > 0 {
             repairer.core().runtime.event("handed_over", version, outcome.records_sent);
         }

@@ -5,6 +5,7 @@
 
 use dunlin_types::runtime::BoxFuture;
 use dunlin_types::{Key, Record, TableId, Token, TokenRange};
+use std::sync::Arc;
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -55,8 +56,17 @@ pub struct Entry {
 /// step. It must be quick and must not block.
 pub type Change = Box<dyn FnOnce(Option<Record>) -> Result<Record, Box<dunlin_types::ClusterError>> + Send>;
 
+/// Told of every write that a copy takes in: merges and updates, whoever sent them.
+pub trait WriteObserver: Send + Sync {
+    /// A record was joined into the copy; a read that begins now sees it.
+    fn taken(&self, table: TableId, token: Token);
+}
+
 /// A node's own copy. Every future is safe to drop; a write then still may happen.
 pub trait ReplicaStore: Send + Sync {
+    /// Names who is told of writes; only the first call counts. A store that is never repaired may ignore it.
+    fn observe(&self, _observer: Arc<dyn WriteObserver>) {}
+
     /// The record as of now, never one that a crash could take back (it waits for the shared sync).
     fn get(
         &self,

@@ -26,9 +26,9 @@
 
 use crate::handover::{Handover, losses};
 use crate::message::LayoutStamp;
-use crate::repair::Repairer;
-use crate::repair::exchange::{Direction, Peer, RepairError, RepairOutcome};
-use crate::repair::message::{RepairRequest, RepairResponse};
+use crate::repair::exchange::{Peer, RepairError, RepairOutcome};
+use crate::repair::message::{Purpose, RepairRequest, RepairResponse};
+use crate::repair::{Repairer, With};
 use crate::store::StoreError;
 use crate::view::{Placed, View, stamp};
 use dunlin_types::consistency::majority;
@@ -230,7 +230,8 @@ async fn pull(
             pulled.0.insert((table, range.first, source));
             state.outcome.add(outcome);
         };
-        repairer.compare(table, &ranges, source, version, Direction::Pull, &mut finished).await?;
+        let with = With { table, host: source, layout: version, purpose: Purpose::Transfer };
+        repairer.compare(with, &ranges, &mut finished).await?;
         measure(state, gains, pulled, lost);
         progress(state);
     }

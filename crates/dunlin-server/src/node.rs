@@ -335,6 +335,7 @@ impl Node {
     /// next start opens a new incarnation, however this run ends.
     pub fn lose(&self, table: TableId, ranges: &[TokenRange]) -> io::Result<()> {
         self.identity.forgo();
+        ranges.iter().for_each(|range| self.repairer.forget(table, *range));
         self.lost.add(table, ranges)
     }
 

@@ -1,17 +1,17 @@
 //! The asking side of an exchange: one range of one table, two replicas.
 
 use super::message::{
-    Digest, LEVELS_MAX, LISTED_MAX, Listed, PARENTS_MAX, RECORD_BYTES_MAX, RECORDS_MAX, RepairRequest,
-    RepairResponse, SLICES_MAX,
+    Differing, Digest, LEVELS_MAX, LISTED_MAX, Listed, PARENTS_MAX, Purpose, RECORD_BYTES_MAX, RECORDS_MAX,
+    RepairRequest, RepairResponse, SLICES_MAX,
 };
 use super::read::{Place, Reader};
 use super::respond::{entry_bytes, merge_all};
-use super::tree::MerkleTree;
+use super::tree::{MerkleTree, RecordHasher};
 use crate::local::Local;
 use crate::message::Refusal;
 use crate::store::{Entry, StoreError};
 use dunlin_types::runtime::BoxFuture;
-use dunlin_types::{Key, TableId, Token, TokenRange};
+use dunlin_types::{Key, Micros, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Why an exchange did not end. What travelled until then was merged, so the next one has less to do.
@@ -27,9 +27,6 @@ pub enum RepairError {
     /// The own store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The peer dropped its tree in the middle, having too many others to keep.
-    #[error("the peer no longer keeps the tree")]
-    TreeGone,
     /// The answer does not fit the question.
     #[error("unexpected answer of the peer: {0}")]
     Protocol(&'static str),
@@ -38,8 +35,10 @@ pub enum RepairError {
 /// What an exchange did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RepairOutcome {
-    /// Leaves whose digests differed.
+    /// Leaves that differed.
     pub leaves_differing: u64,
+    /// Keys whose records differed.
+    pub records_differing: u64,
     /// Records sent to the peer.
     pub records_sent: u64,
     /// Records received from it.
@@ -52,6 +51,7 @@ impl RepairOutcome {
     /// Adds another's counts.
     pub fn add(&mut self, other: RepairOutcome) {
         self.leaves_differing += other.leaves_differing;
+        self.records_differing += other.records_differing;
         self.records_sent += other.records_sent;
         self.records_received += other.records_received;
         self.bytes += other.bytes;
@@ -64,58 +64,46 @@ pub trait Peer: Send + Sync {
     fn ask(&self, request: RepairRequest) -> BoxFuture<'_, Result<RepairResponse, RepairError>>;
 }
 
-/// Which way records go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Direction {
-    /// Both copies end equal.
-    Both,
-    /// The own copy ends with everything that the peer has.
-    Pull,
-    /// The peer's copy ends with everything that the own one has.
-    Push,
-}
-
 /// One exchange.
 pub struct Exchange<'a> {
     /// Reads the own copy.
     pub reader: &'a Reader,
+    /// Hashes its records.
+    pub hasher: &'a RecordHasher,
     /// Writes it.
     pub local: &'a Local,
     /// The other side.
     pub peer: &'a dyn Peer,
     /// The table.
     pub table: TableId,
-    /// The layout version that the peer must know.
-    pub layout: u64,
-    /// Which way.
-    pub direction: Direction,
+    /// What for: decides which way records go.
+    pub purpose: Purpose,
 }
 
 impl Exchange<'_> {
-    /// Compares the trees of a range and moves what differs.
-    pub async fn run(&self, range: TokenRange) -> Result<RepairOutcome, RepairError> {
-        let mine = self.reader.tree(self.table, range, None).await?;
-        let request = RepairRequest::Build {
-            layout: self.layout,
-            table: self.table,
-            range,
-            leaves_log2: mine.leaves_log2(),
-        };
-        let RepairResponse::Tree { tree, root } = self.peer.ask(request).await? else {
-            return Err(RepairError::Protocol("to Build"));
-        };
+    /// Compares the trees of a range that the peer says differs, and moves what does.
+    pub async fn run(&self, range: TokenRange, theirs: Differing) -> Result<RepairOutcome, RepairError> {
         let mut outcome = RepairOutcome::default();
-        if root == mine.root() {
+        let horizon = theirs.horizon;
+        let (mine, _) = self.reader.tree(self.hasher, self.table, range, horizon).await?;
+        if mine.root() == theirs.root {
             return Ok(outcome);
         }
-        let leaves = self.descend(&mine, tree).await?;
+        let depth = mine.leaves_log2().min(theirs.leaves_log2);
+        let leaves = self.descend(&mine, range, horizon, depth).await?;
         outcome.leaves_differing = leaves.len() as u64;
-        let mut slices: VecDeque<TokenRange> = join_neighbours(leaves.iter().map(|&leaf| mine.slice(leaf)));
+        let mut slices: VecDeque<TokenRange> =
+            join_neighbours(leaves.iter().map(|&leaf| mine.slice(depth, leaf)));
         let mut after: Option<Place> = None;
         while !slices.is_empty() {
             let asked: Vec<TokenRange> = slices.iter().copied().take(SLICES_MAX).collect();
-            let request =
-                RepairRequest::List { table: self.table, slices: asked.clone(), after: after.clone() };
+            let request = RepairRequest::List {
+                table: self.table,
+                purpose: self.purpose,
+                horizon,
+                slices: asked.clone(),
+                after: after.clone(),
+            };
             let RepairResponse::Lists { lists, cut } = self.peer.ask(request).await? else {
                 return Err(RepairError::Protocol("to List"));
             };
@@ -131,7 +119,7 @@ impl Exchange<'_> {
                 {
                     return Err(RepairError::Protocol("a list that makes no progress"));
                 }
-                self.mend_slice(slice, after.take(), upto, theirs, &mut outcome).await?;
+                self.mend_slice(slice, horizon, after.take(), upto, theirs, &mut outcome).await?;
                 match upto {
                     None => drop(slices.pop_front()),
                     Some(upto) => {
@@ -144,18 +132,25 @@ impl Exchange<'_> {
         Ok(outcome)
     }
 
-    /// Indexes of the leaves that differ.
-    async fn descend(&self, mine: &MerkleTree, tree: u64) -> Result<Vec<u32>, RepairError> {
+    /// Indexes of the nodes at a depth that differ.
+    async fn descend(
+        &self,
+        mine: &MerkleTree,
+        range: TokenRange,
+        horizon: Micros,
+        depth: u8,
+    ) -> Result<Vec<u32>, RepairError> {
         let mut level = 0;
         let mut differing = vec![0u32];
-        while level < mine.leaves_log2() {
-            let down = LEVELS_MAX.min(mine.leaves_log2() - level);
+        while level < depth {
+            let down = LEVELS_MAX.min(depth - level);
             let mut below = Vec::new();
             for parents in differing.chunks(PARENTS_MAX) {
-                let request = RepairRequest::Nodes { tree, level, down, parents: parents.to_vec() };
+                let (table, parents) = (self.table, parents.to_vec());
+                let request =
+                    RepairRequest::Nodes { table, range, horizon, level, down, parents: parents.clone() };
                 let theirs = match self.peer.ask(request).await? {
                     RepairResponse::Nodes(nodes) if nodes.len() == parents.len() << down => nodes,
-                    RepairResponse::Gone => return Err(RepairError::TreeGone),
                     _ => return Err(RepairError::Protocol("to Nodes")),
                 };
                 let children = parents.iter().flat_map(|&p| p << down..(p + 1) << down);
@@ -177,6 +172,7 @@ impl Exchange<'_> {
     async fn mend_slice(
         &self,
         slice: TokenRange,
+        horizon: Micros,
         mut from: Option<Place>,
         upto: Option<&Place>,
         theirs: Vec<Listed>,
@@ -184,7 +180,8 @@ impl Exchange<'_> {
     ) -> Result<(), RepairError> {
         let mut theirs = &theirs[..];
         loop {
-            let (mine, cut) = self.reader.list(self.table, slice, from.as_ref(), upto, LISTED_MAX).await?;
+            let (mine, cut) =
+                self.reader.list(self.table, slice, horizon, from.as_ref(), upto, LISTED_MAX).await?;
             let until = cut.as_ref().map_or(theirs.len(), |cut| theirs.partition_point(|l| l.token <= cut.0));
             let (piece, rest) = theirs.split_at(until);
             self.mend(&Difference::between(mine, piece), outcome).await?;
@@ -198,12 +195,14 @@ impl Exchange<'_> {
 
     /// Moves the records of a difference.
     async fn mend(&self, difference: &Difference, outcome: &mut RepairOutcome) -> Result<(), RepairError> {
-        let fetched = if self.direction == Direction::Push { &[][..] } else { &difference.theirs[..] };
+        outcome.records_differing += difference.keys();
+        let fetched = if self.purpose.pulls() { &difference.theirs[..] } else { &[][..] };
         let wanted: Vec<(Token, Digest)> = fetched.iter().map(|l| (l.token, l.key_hash)).collect();
         let mut rest = &wanted[..];
         while !rest.is_empty() {
             let chunk = &rest[..rest.len().min(RECORDS_MAX)];
-            let request = RepairRequest::Fetch { table: self.table, wanted: chunk.to_vec() };
+            let request =
+                RepairRequest::Fetch { table: self.table, purpose: self.purpose, wanted: chunk.to_vec() };
             let RepairResponse::Records { answered, entries } = self.peer.ask(request).await? else {
                 return Err(RepairError::Protocol("to Fetch"));
             };
@@ -216,7 +215,7 @@ impl Exchange<'_> {
             merge_all(self.local, self.table, entries).await?;
             rest = &rest[answered..];
         }
-        if self.direction != Direction::Pull {
+        if self.purpose.pushes() {
             self.send(&difference.mine, outcome).await?;
         }
         Ok(())
@@ -258,7 +257,8 @@ impl Exchange<'_> {
     }
 }
 
-/// What two lists of the same slice do not share.
+/// What two lists of the same slice do not share. A record of which nothing is left since before the horizon does not
+/// travel to a copy that has nothing under its key: that copy may have forgotten it, and needs it no more.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Difference {
     /// Records that the peer has and this node has not, or has otherwise.
@@ -274,6 +274,7 @@ impl Difference {
         let mut difference = Difference::default();
         for (listed, key) in mine {
             match unmatched.remove(&(listed.token, listed.key_hash)) {
+                None if listed.gone => {}
                 None => difference.mine.push((listed.token, key, None)),
                 Some(other) if other.digest != listed.digest => {
                     difference.mine.push((listed.token, key, Some(other.digest)));
@@ -282,8 +283,14 @@ impl Difference {
                 Some(_) => {}
             }
         }
-        difference.theirs.extend(unmatched.into_values());
+        difference.theirs.extend(unmatched.into_values().filter(|listed| !listed.gone));
         difference
+    }
+
+    /// How many keys that are.
+    fn keys(&self) -> u64 {
+        let only_mine = self.mine.iter().filter(|(_, _, peers)| peers.is_none()).count();
+        (self.theirs.len() + only_mine) as u64
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::message::Refusal;
 use crate::store::Entry;
-use dunlin_types::{Key, TableId, Token, TokenRange};
+use dunlin_types::{Key, Micros, TableId, Token, TokenRange};
 use serde::{Deserialize, Serialize};
 
 /// A node of a Merkle tree, a key, or a record, in short: BLAKE3 cut to 16 bytes.
@@ -10,6 +10,8 @@ pub type Digest = [u8; 16];
 
 /// Ranges of one [`RepairRequest::Roots`].
 pub const ROOTS_MAX: usize = 256;
+/// Records read for one [`RepairRequest::Roots`], after which the rest of its ranges is left for another one.
+pub const ROOTS_RECORDS_MAX: u64 = 20_000;
 /// Slices of one [`RepairRequest::List`].
 pub const SLICES_MAX: usize = 256;
 /// Parents of one [`RepairRequest::Nodes`].
@@ -28,10 +30,52 @@ pub const RECORD_BYTES_MAX: usize = 4 << 20;
 pub struct RangeRoot {
     /// The range.
     pub range: TokenRange,
-    /// The tree has two to this power leaves.
-    pub leaves_log2: u8,
-    /// Its root.
+    /// What is gone since before this time is not in the tree: the asker's purge horizon.
+    pub horizon: Micros,
+    /// The root.
     pub root: Digest,
+}
+
+/// A range whose root is another one here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Differing {
+    /// Which of those asked for.
+    pub index: u32,
+    /// The later one of both sides' purge horizons: the one to compare at.
+    pub horizon: Micros,
+    /// The root here at that horizon.
+    pub root: Digest,
+    /// The tree here has two to this power leaves.
+    pub leaves_log2: u8,
+    /// The own purge horizon: what was deleted before is forgotten here.
+    pub purged: Micros,
+}
+
+/// What a comparison is for: decides what a copy that lost data may take part in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Both copies are to end equal.
+    Repair,
+    /// Nothing is to be moved.
+    Preview,
+    /// The asker gained the range in a layout.
+    Transfer,
+    /// The asker loses the range in a layout.
+    Handover,
+    /// The asker lost data of the range.
+    Resync,
+}
+
+impl Purpose {
+    /// Whether the asker takes what it lacks.
+    pub fn pulls(self) -> bool {
+        matches!(self, Purpose::Repair | Purpose::Transfer | Purpose::Resync)
+    }
+
+    /// Whether the asker gives what the peer lacks.
+    pub fn pushes(self) -> bool {
+        matches!(self, Purpose::Repair | Purpose::Handover)
+    }
 }
 
 /// A record in short.
@@ -43,6 +87,8 @@ pub struct Listed {
     pub key_hash: Digest,
     /// `Record::digest`.
     pub digest: Digest,
+    /// Nothing is left of it since before the horizon: it travels only to a copy that has something under its key.
+    pub gone: bool,
 }
 
 /// Asked by the node that began the exchange.
@@ -62,24 +108,22 @@ pub enum RepairRequest {
         layout: u64,
         /// The table.
         table: TableId,
+        /// What for.
+        purpose: Purpose,
+        /// The asker's number for it, named again in `Ended`.
+        exchange: u64,
         /// The asker's trees.
         ranges: Vec<RangeRoot>,
     },
-    /// Build the tree of a range and keep it for a while. Answer: `Tree`.
-    Build {
-        /// See above.
-        layout: u64,
+    /// Nodes of the tree of a range: for each parent at `level`, all its descendants at `level + down`.
+    /// Answer: `Nodes`.
+    Nodes {
         /// The table.
         table: TableId,
         /// The range.
         range: TokenRange,
-        /// Two to this power leaves.
-        leaves_log2: u8,
-    },
-    /// Nodes of a tree: for each parent at `level`, all its descendants at `level + down`. Answer: `Nodes`.
-    Nodes {
-        /// As in `Tree`.
-        tree: u64,
+        /// As in `Differ`.
+        horizon: Micros,
         /// Level of the parents; the root's is 0.
         level: u8,
         /// Levels to descend, 1 to [`LEVELS_MAX`].
@@ -91,6 +135,10 @@ pub enum RepairRequest {
     List {
         /// The table.
         table: TableId,
+        /// What for.
+        purpose: Purpose,
+        /// As in `Differ`.
+        horizon: Micros,
         /// At most [`SLICES_MAX`].
         slices: Vec<TokenRange>,
         /// In the first slice, strictly after this place.
@@ -100,6 +148,8 @@ pub enum RepairRequest {
     Fetch {
         /// The table.
         table: TableId,
+        /// What for.
+        purpose: Purpose,
         /// Token and key hash of at most [`RECORDS_MAX`].
         wanted: Vec<(Token, Digest)>,
     },
@@ -110,6 +160,15 @@ pub enum RepairRequest {
         /// The records.
         entries: Vec<Entry>,
     },
+    /// An exchange has ended for these ranges: either side has what the other one had at its begin. Answer: `Noted`.
+    Ended {
+        /// The table.
+        table: TableId,
+        /// As in `Roots`.
+        exchange: u64,
+        /// At most [`ROOTS_MAX`].
+        ranges: Vec<TokenRange>,
+    },
 }
 
 /// Answers to [`RepairRequest`].
@@ -117,19 +176,15 @@ pub enum RepairRequest {
 pub enum RepairResponse {
     /// Tables known here.
     Tables(Vec<TableId>),
-    /// Indexes of the ranges that differ.
-    Differ(Vec<u32>),
-    /// The tree was built.
-    Tree {
-        /// Names it in `Nodes`.
-        tree: u64,
-        /// Its root.
-        root: Digest,
+    /// The ranges that differ.
+    Differ {
+        /// The first so many of those asked for were compared; the rest would have taken too long.
+        compared: u32,
+        /// Of these, in the order asked.
+        differing: Vec<Differing>,
     },
     /// In the order asked.
     Nodes(Vec<Digest>),
-    /// The tree is no longer kept.
-    Gone,
     /// One list a slice, in the order asked. Fewer lists than slices: the rest did not fit.
     Lists {
         /// Sorted by token.
@@ -151,6 +206,8 @@ pub enum RepairResponse {
         /// How many were not taken, as this node owns their tokens in no layout.
         refused: u32,
     },
+    /// To `Ended`.
+    Noted,
     /// Nothing was done.
     Refused(Refusal),
 }

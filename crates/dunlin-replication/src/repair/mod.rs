@@ -2,19 +2,19 @@
 //! differ, both ways (DeCandia et al. 2007, section 4.7). It is the guarantee behind hints and read
 //! repair, which are optimisations.
 //!
-//! An exchange: the roots of all shared ranges of a table go to the peer in one message; for a range
-//! that differs, the peer builds a tree and keeps it while the asker descends; for the leaves that
-//! differ it lists key hashes and record digests; only records that differ travel, are merged on both
-//! sides, and end equal. Equal copies cost one small message a peer and table. Any step may fail or be
-//! repeated: merging is idempotent, and the next exchange finds what is left.
+//! An exchange: the roots of all shared ranges of a table go to the peer in one message; the peer names
+//! those that differ, and the asker descends; for the leaves that differ the peer lists key hashes and
+//! record digests; only records that differ travel, are merged on both sides, and end equal. Equal copies
+//! cost one small message a peer and table. Any step may fail or be repeated: merging is idempotent, and
+//! the next exchange finds what is left.
 //!
-//! [`tree`] and [`read`] make trees, [`exchange`] asks, [`respond`] answers, [`schedule`] decides what
-//! to compare when. Range transfer (`crate::transfer`) is the same exchange, pulling only.
-//!
-//! Thin as yet: trees are built by reading the whole range (no digests of clean leaves are kept), and
-//! `repaired_at`, on which purging tombstones will depend, is not recorded.
+//! [`tree`] is what a tree is, [`kept`] keeps them up to date as writes come in, [`read`] reads what changed;
+//! [`exchange`] asks, [`respond`] answers, [`schedule`] decides what to compare when. Range transfer
+//! (`crate::transfer`) is the same exchange, pulling only.
 
 pub mod exchange;
+pub mod gone;
+pub mod kept;
 pub mod message;
 pub mod read;
 pub mod respond;
@@ -32,16 +32,17 @@ use crate::core::{Core, decode_answer};
 use crate::message::{Envelope, LayoutStamp, Refusal, Request, Response};
 use crate::view::Views;
 use dunlin_transport::Lane;
-use dunlin_types::runtime::{BoxFuture, PlantedBug};
-use dunlin_types::{HostId, TableId, Token, TokenRange};
-use exchange::{Direction, Exchange, Peer};
-use message::{ROOTS_MAX, RangeRoot};
+use dunlin_types::runtime::BoxFuture;
+use dunlin_types::{HostId, Micros, PartitionerKey, TableId, Token, TokenRange};
+use exchange::{Exchange, Peer};
+use message::{Differing, Purpose, ROOTS_MAX, ROOTS_RECORDS_MAX, RangeRoot};
 use read::Reader;
 use respond::Knowledge;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tree::RecordHasher;
 
 /// Settings of repair and transfer.
 #[derive(Clone, Debug)]
@@ -54,10 +55,12 @@ pub struct RepairConfig {
     pub page_records: usize,
     /// About the most bytes read at once.
     pub page_bytes: usize,
-    /// Rest between two pages.
+    /// Rest between two pages while no client's request is at work; with each one that is, as long again.
     pub page_pause: Duration,
     /// Wait before what failed is tried again.
     pub retry_pause: Duration,
+    /// Leaves of Merkle trees kept in memory, about 64 bytes each.
+    pub tree_leaves_max: usize,
 }
 
 impl Default for RepairConfig {
@@ -69,12 +72,11 @@ impl Default for RepairConfig {
             page_bytes: 1 << 20,
             page_pause: Duration::from_millis(1),
             retry_pause: Duration::from_millis(300),
+            tree_leaves_max: 1 << 20,
         }
     }
 }
 
-/// Records read for one message of roots, after which it is sent though it may not be full.
-const ROOTS_RECORDS_MAX: u64 = 20_000;
 /// Times that an exchange is tried whose peer was busy.
 const TRIES_MAX: u32 = 4;
 
@@ -95,6 +97,19 @@ pub struct RepairStats {
     pub bytes: AtomicU64,
 }
 
+/// Whom a comparison is with, and what for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct With {
+    /// The table.
+    pub(crate) table: TableId,
+    /// The peer.
+    pub(crate) host: HostId,
+    /// The layout version that the peer must know.
+    pub(crate) layout: u64,
+    /// What for.
+    pub(crate) purpose: Purpose,
+}
+
 /// The asking side: compares with co-replicas, by itself and when told to.
 pub struct Repairer {
     core: Arc<Core>,
@@ -112,20 +127,9 @@ impl Repairer {
         Arc::new(Repairer { core, reader, exchanges: Semaphore::new(1), stats: RepairStats::default() })
     }
 
-    /// Makes two copies of a range equal. Waits for its turn.
-    pub async fn repair_vnode(
-        &self,
-        table: TableId,
-        range: TokenRange,
-        peer: HostId,
-    ) -> Result<RepairOutcome, RepairError> {
-        if self.core.runtime.planted(PlantedBug::HealingOff) {
-            return Ok(RepairOutcome::default());
-        }
-        let _turn = self.exchanges.acquire().await.expect("the semaphore is never closed");
-        let outcome = self.exchange(table, range, peer, 0, Direction::Both).await?;
-        self.count(outcome);
-        Ok(outcome)
+    /// Records of a range were lost or removed, not by writes: what was read of it holds no more.
+    pub fn forget(&self, table: TableId, range: TokenRange) {
+        self.core.trees.forget(table, range);
     }
 
     /// The node's doors.
@@ -142,13 +146,11 @@ impl Repairer {
     /// that is done.
     pub(crate) async fn compare(
         &self,
-        table: TableId,
+        with: With,
         ranges: &[TokenRange],
-        host: HostId,
-        layout: u64,
-        direction: Direction,
         finished: &mut (dyn FnMut(TokenRange, RepairOutcome) + Send),
     ) -> Result<PairOutcome, RepairError> {
+        let hasher = RecordHasher::new(self.partitioner()?);
         let mut total = PairOutcome::default();
         let mut rest = ranges;
         while !rest.is_empty() {
@@ -156,16 +158,17 @@ impl Repairer {
             let mut records = 0;
             while roots.len() < ROOTS_MAX && roots.len() < rest.len() && records < ROOTS_RECORDS_MAX {
                 let range = rest[roots.len()];
-                let tree = self.reader.tree(table, range, None).await?;
-                records += tree.records();
-                roots.push(RangeRoot { range, leaves_log2: tree.leaves_log2(), root: tree.root() });
+                let horizon = Micros(0);
+                let (tree, read) = self.reader.tree(&hasher, with.table, range, horizon).await?;
+                records += read;
+                roots.push(RangeRoot { range, horizon, root: tree.root() });
             }
-            let (compared, later) = rest.split_at(roots.len());
-            let differing = self.differing(table, host, layout, roots).await?;
+            let (compared, differing) = self.differing(with, roots).await?;
+            let (compared, later) = rest.split_at(compared);
             for (index, &range) in (0u32..).zip(compared) {
                 let mut outcome = RepairOutcome::default();
-                if differing.contains(&index) {
-                    outcome = self.exchange(table, range, host, layout, direction).await?;
+                if let Some(theirs) = differing.iter().find(|d| d.index == index) {
+                    outcome = self.exchange(&hasher, with, range, *theirs).await?;
                     total.ranges_differing += 1;
                     total.outcome.add(outcome);
                     self.count(outcome);
@@ -178,18 +181,22 @@ impl Repairer {
         Ok(total)
     }
 
+    /// Of how many of the ranges the peer said whether they differ, and those that do.
     async fn differing(
         &self,
-        table: TableId,
-        host: HostId,
-        layout: u64,
+        with: With,
         roots: Vec<RangeRoot>,
-    ) -> Result<Vec<u32>, RepairError> {
-        let peer = self.peer(host);
+    ) -> Result<(usize, Vec<Differing>), RepairError> {
+        let With { table, layout, purpose, .. } = with;
+        let peer = self.peer(with.host);
         for attempt in 1.. {
-            let request = RepairRequest::Roots { layout, table, ranges: roots.clone() };
+            let request = RepairRequest::Roots { layout, table, purpose, exchange: 0, ranges: roots.clone() };
             match peer.ask(request).await {
-                Ok(RepairResponse::Differ(indexes)) => return Ok(indexes),
+                Ok(RepairResponse::Differ { compared, differing })
+                    if (1..=roots.len()).contains(&(compared as usize)) =>
+                {
+                    return Ok((compared as usize, differing));
+                }
                 Ok(_) => return Err(RepairError::Protocol("to Roots")),
                 Err(error) if attempt < TRIES_MAX && error.is_passing() => self.rest(attempt).await,
                 Err(error) => return Err(error),
@@ -200,17 +207,17 @@ impl Repairer {
 
     async fn exchange(
         &self,
-        table: TableId,
+        hasher: &RecordHasher,
+        with: With,
         range: TokenRange,
-        host: HostId,
-        layout: u64,
-        direction: Direction,
+        theirs: Differing,
     ) -> Result<RepairOutcome, RepairError> {
-        let peer = self.peer(host);
+        let peer = self.peer(with.host);
+        let With { table, purpose, .. } = with;
         let exchange =
-            Exchange { reader: &self.reader, local: &self.core.local, peer: &peer, table, layout, direction };
+            Exchange { reader: &self.reader, hasher, local: &self.core.local, peer: &peer, table, purpose };
         for attempt in 1.. {
-            match exchange.run(range).await {
+            match exchange.run(range, theirs).await {
                 Ok(outcome) => {
                     let sent = outcome.records_sent;
                     self.core.runtime.event("repair_exchange", sent, outcome.records_received);
@@ -221,6 +228,13 @@ impl Repairer {
             }
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// The cluster's secret.
+    fn partitioner(&self) -> Result<PartitionerKey, RepairError> {
+        let view = self.core.views.peek();
+        let layout = view.newest_layout().ok_or(RepairError::Refused(Refusal::NotReady))?;
+        Ok(layout.partitioner)
     }
 
     async fn rest(&self, attempt: u32) {
@@ -238,7 +252,7 @@ impl Repairer {
 impl RepairError {
     /// Whether the same may well succeed a moment later.
     fn is_passing(&self) -> bool {
-        matches!(self, RepairError::TreeGone | RepairError::Refused(Refusal::Overloaded { .. }))
+        matches!(self, RepairError::Refused(Refusal::Overloaded { .. }))
     }
 }
 
@@ -247,6 +261,8 @@ fn reader(core: &Core) -> Reader {
     Reader {
         runtime: core.runtime.clone(),
         store: core.local.store.clone(),
+        trees: core.trees.clone(),
+        foreground: core.foreground.clone(),
         page_records: config.page_records,
         page_bytes: config.page_bytes,
         page_pause: config.page_pause,
@@ -274,6 +290,10 @@ impl Knowledge for ViewKnowledge {
     fn owns(&self, table: TableId, token: Token) -> bool {
         let view = self.0.peek();
         view.table(table).is_some_and(|t| view.owns(t, token, view.me))
+    }
+
+    fn partitioner(&self) -> Option<PartitionerKey> {
+        self.0.peek().newest_layout().map(|layout| layout.partitioner)
     }
 }
 

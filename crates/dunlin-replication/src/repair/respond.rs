@@ -1,36 +1,34 @@
 //! The answering side of an exchange.
 
 use super::message::{
-    Digest, LEVELS_MAX, LISTED_MAX, PARENTS_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ROOTS_MAX, RangeRoot,
-    RepairRequest, RepairResponse, SLICES_MAX,
+    Differing, Digest, LEVELS_MAX, LISTED_MAX, PARENTS_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ROOTS_MAX,
+    ROOTS_RECORDS_MAX, RangeRoot, RepairRequest, RepairResponse, SLICES_MAX,
 };
 use super::read::{Place, Reader};
-use super::tree::{LEAVES_LOG2_MAX, MerkleTree};
+use super::tree::{LEAVES_LOG2_MAX, MerkleTree, RecordHasher};
 use crate::local::Local;
-use crate::message::Refusal;
+use crate::message::{LayoutStamp, Refusal};
 use crate::store::{Durability, Entry, StoreError};
-use dunlin_types::{TableId, Token, TokenRange};
+use dunlin_types::{Micros, PartitionerKey, TableId, Token, TokenRange};
 use futures::future::join_all;
-use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Trees kept for exchanges under way.
-const TREES_KEPT_MAX: usize = 8;
-/// Trees built at once; a further asker is told to come again.
-const BUILDS_MAX: usize = 4;
+/// Trees read at once; a further asker is told to come again.
+const READS_MAX: usize = 4;
 /// What a refused asker is told to wait.
 const RETRY_AFTER_MS: u32 = 200;
 
-/// What the answering side must know of the cluster.
+/// What repair must know of the cluster.
 pub trait Knowledge: Send + Sync {
     /// Version and stamp of the newest layout known here.
-    fn newest_layout(&self) -> crate::message::LayoutStamp;
+    fn newest_layout(&self) -> LayoutStamp;
     /// Every table known here.
     fn tables(&self) -> Vec<TableId>;
     /// Whether this node owns the token in any active layout.
     fn owns(&self, table: TableId, token: Token) -> bool;
+    /// The cluster's secret; `None` before a layout is known.
+    fn partitioner(&self) -> Option<PartitionerKey>;
 }
 
 /// Answers [`RepairRequest`]s.
@@ -38,20 +36,13 @@ pub struct Responder {
     reader: Reader,
     local: Local,
     knowledge: Arc<dyn Knowledge>,
-    builds: Semaphore,
-    trees: Mutex<Trees>,
-}
-
-#[derive(Default)]
-struct Trees {
-    last: u64,
-    kept: VecDeque<(u64, Arc<MerkleTree>)>,
+    reads: Semaphore,
 }
 
 impl Responder {
     /// Answers from that copy.
     pub fn new(reader: Reader, local: Local, knowledge: Arc<dyn Knowledge>) -> Responder {
-        Responder { reader, local, knowledge, builds: Semaphore::new(BUILDS_MAX), trees: Mutex::default() }
+        Responder { reader, local, knowledge, reads: Semaphore::new(READS_MAX) }
     }
 
     /// Answers one request. A request over a bound is refused.
@@ -68,20 +59,19 @@ impl Responder {
                 self.know(layout)?;
                 Ok(RepairResponse::Tables(self.knowledge.tables()))
             }
-            RepairRequest::Roots { layout, table, ranges } => {
+            RepairRequest::Roots { layout, table, ranges, .. } => {
                 self.know(layout)?;
                 self.differ(table, ranges).await
             }
-            RepairRequest::Build { layout, table, range, leaves_log2 } => {
-                self.know(layout)?;
-                let tree = self.build(table, range, leaves_log2).await?;
-                let root = tree.root();
-                Ok(RepairResponse::Tree { tree: self.keep(tree), root })
+            RepairRequest::Nodes { table, range, horizon, level, down, parents } => {
+                self.nodes(table, range, horizon, level, down, &parents).await
             }
-            RepairRequest::Nodes { tree, level, down, parents } => self.nodes(tree, level, down, &parents),
-            RepairRequest::List { table, slices, after } => self.lists(table, slices, after).await,
-            RepairRequest::Fetch { table, wanted } => self.fetch(table, &wanted).await,
+            RepairRequest::List { table, slices, horizon, after, .. } => {
+                self.lists(table, slices, horizon, after).await
+            }
+            RepairRequest::Fetch { table, wanted, .. } => self.fetch(table, &wanted).await,
             RepairRequest::Store { table, entries } => self.store(table, entries).await,
+            RepairRequest::Ended { .. } => Ok(RepairResponse::Noted),
         }
     }
 
@@ -92,40 +82,53 @@ impl Responder {
 
     async fn differ(&self, table: TableId, ranges: Vec<RangeRoot>) -> Result<RepairResponse, Refusal> {
         ensure(ranges.len() <= ROOTS_MAX)?;
-        let mut differ = Vec::new();
-        for (index, theirs) in (0u32..).zip(ranges) {
-            if self.build(table, theirs.range, theirs.leaves_log2).await?.root() != theirs.root {
-                differ.push(index);
+        let (mut compared, mut records) = (0, 0);
+        let mut differing = Vec::new();
+        for theirs in ranges {
+            let purged = Micros(0);
+            let horizon = theirs.horizon.max(purged);
+            let (tree, read) = self.tree(table, theirs.range, horizon).await?;
+            // Equal sums are of equal records, whatever the horizons.
+            if tree.root() != theirs.root {
+                let (root, leaves_log2) = (tree.root(), tree.leaves_log2());
+                differing.push(Differing { index: compared, horizon, root, leaves_log2, purged });
+            }
+            compared += 1;
+            records += read;
+            if records >= ROOTS_RECORDS_MAX {
+                break;
             }
         }
-        Ok(RepairResponse::Differ(differ))
+        Ok(RepairResponse::Differ { compared, differing })
     }
 
-    async fn build(&self, table: TableId, range: TokenRange, leaves_log2: u8) -> Result<MerkleTree, Refusal> {
-        ensure(range.first <= range.last && leaves_log2 <= LEAVES_LOG2_MAX)?;
+    async fn tree(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        horizon: Micros,
+    ) -> Result<(MerkleTree, u64), Refusal> {
+        ensure(range.first <= range.last)?;
+        let hasher = RecordHasher::new(self.knowledge.partitioner().ok_or(Refusal::NotReady)?);
         let _permit =
-            self.builds.try_acquire().map_err(|_| Refusal::Overloaded { retry_after_ms: RETRY_AFTER_MS })?;
-        self.reader.tree(table, range, Some(leaves_log2)).await.map_err(refusal)
+            self.reads.try_acquire().map_err(|_| Refusal::Overloaded { retry_after_ms: RETRY_AFTER_MS })?;
+        self.reader.tree(&hasher, table, range, horizon).await.map_err(refusal)
     }
 
-    fn keep(&self, tree: MerkleTree) -> u64 {
-        let mut trees = self.trees.lock();
-        trees.last += 1;
-        let id = trees.last;
-        trees.kept.push_back((id, Arc::new(tree)));
-        if trees.kept.len() > TREES_KEPT_MAX {
-            trees.kept.pop_front();
-        }
-        id
-    }
-
-    fn nodes(&self, tree: u64, level: u8, down: u8, parents: &[u32]) -> Result<RepairResponse, Refusal> {
+    async fn nodes(
+        &self,
+        table: TableId,
+        range: TokenRange,
+        horizon: Micros,
+        level: u8,
+        down: u8,
+        parents: &[u32],
+    ) -> Result<RepairResponse, Refusal> {
         ensure((1..=LEVELS_MAX).contains(&down) && level <= LEAVES_LOG2_MAX && parents.len() <= PARENTS_MAX)?;
-        let found = self.trees.lock().kept.iter().find(|(id, _)| *id == tree).map(|(_, t)| Arc::clone(t));
-        let Some(tree) = found else { return Ok(RepairResponse::Gone) };
+        ensure(parents.iter().all(|parent| parent >> level == 0))?;
+        let (tree, _) = self.tree(table, range, horizon).await?;
         let mut nodes: Vec<Digest> = Vec::with_capacity(parents.len() << down);
         for &parent in parents {
-            ensure(parent >> level == 0)?;
             for index in parent << down..(parent + 1) << down {
                 nodes.push(tree.node(level + down, index).ok_or(Refusal::Malformed)?);
             }
@@ -137,6 +140,7 @@ impl Responder {
         &self,
         table: TableId,
         slices: Vec<TokenRange>,
+        horizon: Micros,
         after: Option<Place>,
     ) -> Result<RepairResponse, Refusal> {
         ensure(slices.len() <= SLICES_MAX)?;
@@ -147,8 +151,11 @@ impl Responder {
             if left == 0 {
                 break;
             }
-            let (listed, cut) =
-                self.reader.list(table, slice, after.take().as_ref(), None, left).await.map_err(refusal)?;
+            let (listed, cut) = self
+                .reader
+                .list(table, slice, horizon, after.take().as_ref(), None, left)
+                .await
+                .map_err(refusal)?;
             left -= listed.len();
             lists.push(listed.into_iter().map(|(l, _)| l).collect());
             if cut.is_some() {

@@ -1,7 +1,8 @@
 //! What to compare with whom, and when.
 
-use super::Repairer;
-use super::exchange::{Direction, RepairError, RepairOutcome};
+use super::exchange::{RepairError, RepairOutcome};
+use super::message::Purpose;
+use super::{Repairer, With};
 use crate::view::{TableView, View};
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{HostId, TableId, TokenRange};
@@ -174,7 +175,8 @@ impl Repairer {
         let _turn = self.exchanges.acquire().await.expect("the semaphore is never closed");
         let view = self.core.views.load();
         let shared = view.table(table).and_then(|t| co_replicas(&view, t).remove(&peer)).unwrap_or_default();
-        let result = self.compare(table, &shared, peer, 0, Direction::Both, &mut |_, _| {}).await;
+        let with = With { table, host: peer, layout: 0, purpose: Purpose::Repair };
+        let result = self.compare(with, &shared, &mut |_, _| {}).await;
         let counter = if result.is_ok() { &self.stats.comparisons } else { &self.stats.failures };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Ok(done) = &result {

@@ -1,21 +1,26 @@
 //! Two copies in memory, and everything that travels between them.
 
-use super::exchange::{Direction, Exchange, Peer, RepairError, RepairOutcome};
-use super::message::{RepairRequest, RepairResponse};
+use super::exchange::{Exchange, Peer, RepairError, RepairOutcome};
+use super::kept::KeptTrees;
+use super::message::{Purpose, RangeRoot, RepairRequest, RepairResponse};
 use super::read::Reader;
 use super::respond::{Knowledge, Responder};
+use super::tree::RecordHasher;
 use crate::local::Local;
 use crate::message::{LayoutStamp, Refusal};
-use crate::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
+use crate::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated, WriteObserver};
 use dunlin_types::record::Latest;
 use dunlin_types::runtime::{BoxFuture, Clock, Rng, Runtime, SharedRuntime, TaskHandle};
-use dunlin_types::{HlcClock, HostId, Key, Micros, Mono, Record, TableId, Token, TokenRange, Value};
+use dunlin_types::{
+    HlcClock, HostId, Key, Micros, Mono, PartitionerKey, Record, TableId, Token, TokenRange, Value,
+};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -62,28 +67,39 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// A copy in memory.
 #[derive(Default)]
-struct MemoryStore(Mutex<BTreeMap<(Token, Key), Record>>);
+struct MemoryStore {
+    records: Mutex<BTreeMap<(Token, Key), Record>>,
+    observer: OnceLock<Arc<dyn WriteObserver>>,
+    scanned: AtomicU64,
+}
 
 impl ReplicaStore for MemoryStore {
+    fn observe(&self, observer: Arc<dyn WriteObserver>) {
+        let _ = self.observer.set(observer);
+    }
+
     fn get(
         &self,
         _: TableId,
         token: Token,
         key: Key,
     ) -> BoxFuture<'static, Result<Option<Record>, StoreError>> {
-        let found = self.0.lock().get(&(token, key)).cloned();
+        let found = self.records.lock().get(&(token, key)).cloned();
         Box::pin(async { Ok(found) })
     }
 
     fn merge(
         &self,
-        _: TableId,
+        table: TableId,
         token: Token,
         key: Key,
         record: Record,
         _: Durability,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.0.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
+        self.records.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
+        if let Some(observer) = self.observer.get() {
+            observer.taken(table, token);
+        }
         Box::pin(async { Ok(()) })
     }
 
@@ -111,7 +127,7 @@ impl ReplicaStore for MemoryStore {
             Some(place) if place >= lowest => Bound::Excluded(place),
             _ => Bound::Included(lowest),
         };
-        let records = self.0.lock();
+        let records = self.records.lock();
         let inside =
             records.range((from, Bound::Unbounded)).take_while(|((token, _), _)| *token <= range.last);
         let page = inside.take(limit).map(|((token, key), record)| Entry {
@@ -119,7 +135,9 @@ impl ReplicaStore for MemoryStore {
             key: key.clone(),
             record: record.clone(),
         });
-        let page = Ok(page.collect());
+        let page: Vec<Entry> = page.collect();
+        self.scanned.fetch_add(page.len() as u64, Ordering::Relaxed);
+        let page = Ok(page);
         Box::pin(async { page })
     }
 }
@@ -138,8 +156,12 @@ impl Knowledge for Knows {
     fn owns(&self, _: TableId, token: Token) -> bool {
         token != NOT_OWNED
     }
+    fn partitioner(&self) -> Option<PartitionerKey> {
+        Some(PARTITIONER)
+    }
 }
 
+const PARTITIONER: PartitionerKey = PartitionerKey([5; 16]);
 const NOT_OWNED: Token = Token(u64::MAX);
 
 struct Node {
@@ -154,9 +176,13 @@ impl Node {
         let runtime: SharedRuntime = Arc::new(Instantly);
         let store = Arc::new(MemoryStore::default());
         let local = Local::new(store.clone(), runtime.clone(), Arc::new(HlcClock::default()));
+        let trees = Arc::new(KeptTrees::new(1 << 16));
+        store.observe(trees.clone());
         let reader = Reader {
             runtime,
             store: store.clone(),
+            trees,
+            foreground: Arc::default(),
             page_records,
             page_bytes: 1 << 20,
             page_pause: Duration::ZERO,
@@ -177,7 +203,7 @@ impl Node {
     }
 
     fn contents(&self) -> BTreeMap<(Token, Key), Record> {
-        self.store.0.lock().clone()
+        self.store.records.lock().clone()
     }
 }
 
@@ -208,12 +234,23 @@ fn exchange(
     a: &Node,
     b: &Node,
     range: TokenRange,
-    direction: Direction,
+    purpose: Purpose,
 ) -> (Result<RepairOutcome, RepairError>, Vec<&'static str>) {
     let wire = Wire { node: b, asked: Mutex::default() };
-    let exchange =
-        Exchange { reader: &a.reader, local: &a.local, peer: &wire, table: TABLE, layout: 5, direction };
-    let outcome = run(exchange.run(range));
+    let outcome = run(async {
+        let hasher = RecordHasher::new(PARTITIONER);
+        let horizon = Micros(0);
+        let root = a.reader.tree(&hasher, TABLE, range, horizon).await?.0.root();
+        let ranges = vec![RangeRoot { range, horizon, root }];
+        let roots = RepairRequest::Roots { layout: 5, table: TABLE, purpose, exchange: 1, ranges };
+        let RepairResponse::Differ { compared: 1, differing } = wire.ask(roots).await? else {
+            return Err(RepairError::Protocol("to Roots"));
+        };
+        let Some(theirs) = differing.first() else { return Ok(RepairOutcome::default()) };
+        let (reader, local) = (&a.reader, &a.local);
+        let exchange = Exchange { reader, hasher: &hasher, local, peer: &wire, table: TABLE, purpose };
+        exchange.run(range, *theirs).await
+    });
     (outcome, wire.asked.into_inner())
 }
 
@@ -231,7 +268,7 @@ fn equal_copies_cost_one_question() {
         a.put(spread(i), i, 1);
         b.put(spread(i), i, 1);
     }
-    let (outcome, asked) = exchange(&a, &b, RANGE, Direction::Both);
+    let (outcome, asked) = exchange(&a, &b, RANGE, Purpose::Repair);
     assert_eq!((outcome, asked), (Ok(RepairOutcome::default()), vec!["tree"]));
 }
 
@@ -243,7 +280,7 @@ fn one_difference_among_many_travels_alone() {
         b.put(spread(i), i, 1);
     }
     b.put(spread(77), 77, 2);
-    let (outcome, asked) = exchange(&a, &b, RANGE, Direction::Both);
+    let (outcome, asked) = exchange(&a, &b, RANGE, Purpose::Repair);
     let outcome = outcome.unwrap();
     assert_eq!((outcome.leaves_differing, outcome.records_sent, outcome.records_received), (1, 0, 1));
     assert_eq!(asked, ["tree", "tree", "tree", "tree", "list", "fetch"]);
@@ -252,7 +289,8 @@ fn one_difference_among_many_travels_alone() {
 
 #[test]
 fn an_empty_copy_gets_everything_and_the_other_way_round() {
-    for (from_a, direction) in [(false, Direction::Both), (true, Direction::Both), (false, Direction::Pull)] {
+    for (from_a, direction) in [(false, Purpose::Repair), (true, Purpose::Repair), (false, Purpose::Transfer)]
+    {
         let (a, b) = (Node::new(300), Node::new(300));
         for i in 0..10_000 {
             if from_a { &a } else { &b }.put(spread(i), i, 1);
@@ -269,7 +307,7 @@ fn a_pull_sends_nothing() {
     let (a, b) = (Node::new(100), Node::new(100));
     a.put(1, 1, 1);
     b.put(2, 2, 1);
-    let outcome = exchange(&a, &b, RANGE, Direction::Pull).0.unwrap();
+    let outcome = exchange(&a, &b, RANGE, Purpose::Transfer).0.unwrap();
     assert_eq!((outcome.records_sent, outcome.records_received), (0, 1));
     assert_eq!((a.contents().len(), b.contents().len()), (2, 1));
 }
@@ -285,7 +323,7 @@ fn keys_that_share_a_token_are_told_apart() {
         a.put(9, 10, 1);
         b.put(9, 11, 1);
         b.put(9, 3, 2);
-        let outcome = exchange(&a, &b, RANGE, Direction::Both).0.unwrap();
+        let outcome = exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
         assert_eq!((outcome.records_sent, outcome.records_received), (1, 2));
         assert_eq!(a.contents(), b.contents());
     }
@@ -295,7 +333,7 @@ fn keys_that_share_a_token_are_told_apart() {
 fn what_the_peer_does_not_own_is_not_forced_on_it() {
     let (a, b) = (Node::new(10), Node::new(10));
     a.put(NOT_OWNED.0, 1, 1);
-    exchange(&a, &b, TokenRange::ALL, Direction::Both).0.unwrap();
+    exchange(&a, &b, TokenRange::ALL, Purpose::Repair).0.unwrap();
     assert!(b.contents().is_empty());
 }
 
@@ -303,38 +341,85 @@ fn what_the_peer_does_not_own_is_not_forced_on_it() {
 fn questions_over_a_bound_are_refused() {
     let node = Node::new(10);
     let whole = TokenRange::ALL;
+    let (horizon, purpose) = (Micros(0), Purpose::Repair);
+    let roots = |layout, range| RepairRequest::Roots {
+        layout,
+        table: TABLE,
+        purpose,
+        exchange: 1,
+        ranges: vec![RangeRoot { range, horizon, root: [0; 16] }],
+    };
+    let nodes = |level, down, parent| RepairRequest::Nodes {
+        table: TABLE,
+        range: whole,
+        horizon,
+        level,
+        down,
+        parents: vec![parent],
+    };
+    let backwards = TokenRange { first: Token(2), last: Token(1) };
     let questions = [
         RepairRequest::Tables { layout: 6 },
-        RepairRequest::Build { layout: 6, table: TABLE, range: whole, leaves_log2: 1 },
-        RepairRequest::Build { layout: 0, table: TABLE, range: whole, leaves_log2: 60 },
-        RepairRequest::Build {
+        roots(6, whole),
+        roots(0, backwards),
+        RepairRequest::Roots {
             layout: 0,
             table: TABLE,
-            range: TokenRange { first: Token(2), last: Token(1) },
-            leaves_log2: 0,
+            purpose,
+            exchange: 1,
+            ranges: vec![RangeRoot { range: whole, horizon, root: [0; 16] }; 1000],
         },
-        RepairRequest::List { table: TABLE, slices: vec![whole; 1000], after: None },
-        RepairRequest::Fetch { table: TABLE, wanted: vec![(Token(0), [0; 16]); 1000] },
-        RepairRequest::Nodes { tree: 1, level: 255, down: 255, parents: vec![u32::MAX] },
+        RepairRequest::List { table: TABLE, purpose, horizon, slices: vec![whole; 1000], after: None },
+        RepairRequest::Fetch { table: TABLE, purpose, wanted: vec![(Token(0), [0; 16]); 1000] },
+        nodes(255, 255, u32::MAX),
     ];
     for question in questions {
         assert!(matches!(run(node.responder.handle(question)), RepairResponse::Refused(_)));
     }
     let behind = run(node.responder.handle(RepairRequest::Tables { layout: 6 }));
     assert_eq!(behind, RepairResponse::Refused(Refusal::Behind(LayoutStamp { version: 5, digest: 0 })));
-    run(node.responder.handle(RepairRequest::Build {
-        layout: 5,
-        table: TABLE,
-        range: whole,
-        leaves_log2: 3,
-    }));
+    for i in 0..100 {
+        node.put(u64::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15), i, 1);
+    }
     let cases: [(u8, u8, u32, bool); 5] =
         [(0, 3, 0, true), (3, 1, 0, false), (0, 1, 1, false), (2, 1, 3, true), (2, 1, u32::MAX, false)];
     for (level, down, parent, fine) in cases {
-        let answer =
-            run(node.responder.handle(RepairRequest::Nodes { tree: 1, level, down, parents: vec![parent] }));
+        let answer = run(node.responder.handle(nodes(level, down, parent)));
         assert_eq!(matches!(answer, RepairResponse::Nodes(_)), fine, "level {level} parent {parent}");
     }
+}
+
+#[test]
+fn copies_that_were_compared_are_not_read_again() {
+    let (a, b) = (Node::new(100), Node::new(100));
+    for i in 0..5000 {
+        a.put(spread(i), i, 1);
+        b.put(spread(i), i, 1);
+    }
+    exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
+    let scanned = || a.store.scanned.load(Ordering::Relaxed) + b.store.scanned.load(Ordering::Relaxed);
+    let before = scanned();
+    exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
+    assert_eq!(scanned() - before, 0);
+    b.put(spread(7), 7, 2);
+    let outcome = exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
+    assert_eq!((outcome.leaves_differing, outcome.records_differing), (1, 1));
+    let read = scanned() - before;
+    assert!((1..200).contains(&read), "{read} records read for one leaf");
+    assert_eq!(a.contents(), b.contents());
+}
+
+#[test]
+fn a_preview_moves_nothing() {
+    let (a, b) = (Node::new(100), Node::new(100));
+    a.put(1, 1, 1);
+    a.put(3, 3, 1);
+    b.put(2, 2, 1);
+    b.put(3, 3, 2);
+    let outcome = exchange(&a, &b, RANGE, Purpose::Preview).0.unwrap();
+    assert_eq!(outcome.records_differing, 3);
+    assert_eq!(outcome.records_sent + outcome.records_received + outcome.bytes, 0);
+    assert_eq!((a.contents().len(), b.contents().len()), (2, 2));
 }
 
 proptest! {
@@ -361,7 +446,7 @@ proptest! {
         let (before_a, before_b) = (a.contents(), b.contents());
         let keys: std::collections::BTreeSet<_> = before_a.keys().chain(before_b.keys()).collect();
         let differing = keys.into_iter().filter(|k| before_a.get(*k) != before_b.get(*k)).count() as u64;
-        let outcome = exchange(&a, &b, RANGE, Direction::Both).0.unwrap();
+        let outcome = exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
         prop_assert_eq!(a.contents(), b.contents());
         prop_assert!(outcome.records_sent <= differing && outcome.records_received <= differing, "{outcome:?} of {differing}");
         for (key, record) in before_a.iter().chain(&before_b) {
@@ -369,6 +454,6 @@ proptest! {
             merged.merge(&a.contents()[key]);
             prop_assert_eq!(&merged, &a.contents()[key], "nothing is lost");
         }
-        prop_assert_eq!(exchange(&b, &a, RANGE, Direction::Both).0.unwrap(), RepairOutcome::default());
+        prop_assert_eq!(exchange(&b, &a, RANGE, Purpose::Repair).0.unwrap(), RepairOutcome::default());
     }
 }

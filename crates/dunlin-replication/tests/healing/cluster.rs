@@ -6,7 +6,9 @@ use dunlin_replication::core::{Core, CoreParts, ReplicationConfig};
 use dunlin_replication::hints::{HintConfig, Hints};
 use dunlin_replication::repair::Repairer;
 use dunlin_replication::replica::Replica;
-use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
+use dunlin_replication::store::{
+    Change, Durability, Entry, ReplicaStore, StoreError, Updated, WriteObserver,
+};
 use dunlin_replication::transfer::{self, TransferError, TransferProgress};
 use dunlin_replication::view::{View, ViewParts, Views, stamp};
 use dunlin_ring::{Layout, Member, VnodeCount};
@@ -25,8 +27,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -100,9 +102,14 @@ pub struct MemoryStore {
     pub records: Mutex<BTreeMap<Place, Record>>,
     /// Happens while the next merge is under way.
     pub during_merge: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    observer: OnceLock<Arc<dyn WriteObserver>>,
 }
 
 impl ReplicaStore for MemoryStore {
+    fn observe(&self, observer: Arc<dyn WriteObserver>) {
+        let _ = self.observer.set(observer);
+    }
+
     fn get(
         &self,
         _: TableId,
@@ -115,13 +122,16 @@ impl ReplicaStore for MemoryStore {
 
     fn merge(
         &self,
-        _: TableId,
+        table: TableId,
         token: Token,
         key: Key,
         record: Record,
         _: Durability,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         self.records.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
+        if let Some(observer) = self.observer.get() {
+            observer.taken(table, token);
+        }
         let event = self.during_merge.lock().take();
         Box::pin(async {
             if let Some(event) = event {

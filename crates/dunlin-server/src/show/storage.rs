@@ -119,6 +119,9 @@ fn cleanup(node: &Arc<Node>, tables: Named) -> Result<Work, AdminError> {
             // Looked up when the engine asks: the layout may have changed while the task waited.
             let keep = || node.upgrade().and_then(|node| owned(&node, *table));
             cleaned += usize::from(engine.cleanup(*table, &keep)?);
+            if let Some(node) = node.upgrade() {
+                node.repairer.forget(*table, TokenRange::ALL);
+            }
         }
         Ok(json!({ "tables_cleaned": cleaned }))
     }))

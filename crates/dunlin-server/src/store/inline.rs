@@ -1,7 +1,9 @@
 //! The store of a simulated node: commits take virtual time, everything happens on one thread.
 
 use super::{EngineJob, LocalStore, LostRanges, Meters, Shared, ready, store_error};
-use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
+use dunlin_replication::store::{
+    Change, Durability, Entry, ReplicaStore, StoreError, Updated, WriteObserver,
+};
 use dunlin_storage::{Engine, Lane};
 use dunlin_types::runtime::{BoxFuture, SharedRuntime, TaskHandle};
 use dunlin_types::{Key, Record, TableId, Token, TokenRange};
@@ -80,6 +82,10 @@ async fn maintenance_loop(inner: Arc<Inner>) {
 }
 
 impl ReplicaStore for InlineStore {
+    fn observe(&self, observer: Arc<dyn WriteObserver>) {
+        self.shared().observe(observer);
+    }
+
     fn get(
         &self,
         table: TableId,

@@ -16,7 +16,7 @@ mod tests;
 pub mod threaded;
 mod waiters;
 
-use dunlin_replication::store::{Change, Durability, Entry, StoreError, Updated};
+use dunlin_replication::store::{Change, Durability, Entry, StoreError, Updated, WriteObserver};
 use dunlin_storage::{Engine, EngineError, LogPosition, Strategy, TableOptions, UpdateError};
 use dunlin_types::runtime::{BoxFuture, SharedRuntime};
 use dunlin_types::schema::Compaction;
@@ -78,6 +78,8 @@ struct Shared {
     closed: RwLock<bool>,
     /// Why nothing becomes durable any more.
     failed: OnceLock<StoreError>,
+    /// Who is told of writes.
+    observer: OnceLock<Arc<dyn WriteObserver>>,
 }
 
 impl Shared {
@@ -93,6 +95,18 @@ impl Shared {
             disk_full: AtomicBool::new(false),
             closed: RwLock::new(false),
             failed: OnceLock::new(),
+            observer: OnceLock::new(),
+        }
+    }
+
+    fn observe(&self, observer: Arc<dyn WriteObserver>) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// A write was applied.
+    fn taken(&self, table: TableId, token: Token) {
+        if let Some(observer) = self.observer.get() {
+            observer.taken(table, token);
         }
     }
 
@@ -181,7 +195,10 @@ impl Shared {
         };
         let goal = Goal::from(durability);
         match self.engine.merge(table, token, key, record, goal == Goal::Durable) {
-            Ok(position) => self.wait(position, goal, wake),
+            Ok(position) => {
+                self.taken(table, token);
+                self.wait(position, goal, wake)
+            }
             Err(error) => ready(Err(store_error(error))),
         }
     }
@@ -205,7 +222,10 @@ impl Shared {
         }
         let goal = Goal::from(durability);
         match self.engine.update(table, token, key, change, goal == Goal::Durable) {
-            Ok((record, position)) => Ok(Updated { record, durable: self.wait(position, goal, wake) }),
+            Ok((record, position)) => {
+                self.taken(table, token);
+                Ok(Updated { record, durable: self.wait(position, goal, wake) })
+            }
             Err(UpdateError::Refused(error)) => Err(StoreError::Refused(error)),
             Err(UpdateError::Engine(error)) => Err(store_error(error)),
         }

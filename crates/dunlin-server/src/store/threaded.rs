@@ -5,7 +5,9 @@
 
 use super::pacer::{Load, Pacer};
 use super::{EngineJob, LocalStore, LostRanges, Meters, Shared, ready, store_error};
-use dunlin_replication::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated};
+use dunlin_replication::store::{
+    Change, Durability, Entry, ReplicaStore, StoreError, Updated, WriteObserver,
+};
 use dunlin_storage::fs::Fs;
 use dunlin_storage::{Engine, Lane};
 use dunlin_types::runtime::{BoxFuture, SharedRuntime, TaskHandle};
@@ -307,6 +309,10 @@ impl Workers {
 }
 
 impl ReplicaStore for ThreadedStore {
+    fn observe(&self, observer: Arc<dyn WriteObserver>) {
+        self.shared().observe(observer);
+    }
+
     fn get(
         &self,
         table: TableId,
