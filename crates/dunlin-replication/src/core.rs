@@ -5,7 +5,9 @@ use crate::hints::Hints;
 use crate::local::Local;
 use crate::message::Response;
 use crate::repair::RepairConfig;
+use crate::repair::compared::Compared;
 use crate::repair::kept::KeptTrees;
+use crate::repair::watch::Watch;
 use crate::store::ReplicaStore;
 use crate::view::{Peer, Views};
 use bytes::Bytes;
@@ -115,13 +117,16 @@ pub struct Core {
     pub foreground: Arc<Foreground>,
     /// Merkle trees of the own copy.
     pub trees: Arc<KeptTrees>,
+    /// What comparisons have proved.
+    pub compared: Arc<Compared>,
 }
 
 impl Core {
     /// Puts the parts together.
     pub fn new(parts: CoreParts) -> Arc<Core> {
         let trees = Arc::new(KeptTrees::new(parts.config.repair.tree_leaves_max));
-        parts.store.observe(trees.clone());
+        let compared = Arc::new(Compared::default());
+        parts.store.observe(Arc::new(Watch { trees: trees.clone(), compared: compared.clone() }));
         let local = Local::new(parts.store, parts.runtime.clone(), parts.clock.clone());
         Arc::new(Core {
             runtime: parts.runtime,
@@ -136,6 +141,7 @@ impl Core {
             stats: RequestStats::default(),
             foreground: Arc::default(),
             trees,
+            compared,
         })
     }
 

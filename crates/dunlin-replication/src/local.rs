@@ -4,7 +4,7 @@
 use crate::store::{Durability, ReplicaStore, StoreError, Updated};
 use dunlin_types::record::SiblingSet;
 use dunlin_types::runtime::{BoxFuture, PlantedBug, SharedRuntime};
-use dunlin_types::{HlcClock, Key, Record, TableId, Token, TokenRange};
+use dunlin_types::{Hlc, HlcClock, Key, Record, TableId, Token, TokenRange};
 use std::sync::Arc;
 
 /// The store with what surrounds it.
@@ -20,6 +20,11 @@ impl Local {
     /// Puts the parts together.
     pub fn new(store: Arc<dyn ReplicaStore>, runtime: SharedRuntime, clock: Arc<HlcClock>) -> Local {
         Local { store, runtime, clock }
+    }
+
+    /// A reading of the hybrid clock for an event of now: later than every write that was seen.
+    pub fn now(&self) -> Hlc {
+        self.clock.tick(self.runtime.wall())
     }
 
     /// Reads for a client.

@@ -65,7 +65,7 @@ impl Replica {
             Request::Read(request) => self.read(from, fence, request).await,
             Request::Scan(request) => self.scan(from, fence, request).await,
             Request::Recall(request) => self.recall(request).await,
-            Request::Repair(request) => Ok(Response::Repair(self.repair.handle(request).await)),
+            Request::Repair(request) => Ok(Response::Repair(self.repair.handle(from, request).await)),
         };
         result.unwrap_or_else(|refusal| {
             if matches!(refusal, Refusal::StaleLayout(_) | Refusal::Behind(_) | Refusal::NotOwner(_)) {

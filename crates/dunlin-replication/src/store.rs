@@ -58,6 +58,9 @@ pub type Change = Box<dyn FnOnce(Option<Record>) -> Result<Record, Box<dunlin_ty
 
 /// Told of every write that a copy takes in: merges and updates, whoever sent them.
 pub trait WriteObserver: Send + Sync {
+    /// A record is about to be joined into the copy. Must return at once.
+    fn taking(&self, table: TableId, token: Token, record: &Record);
+
     /// A record was joined into the copy; a read that begins now sees it.
     fn taken(&self, table: TableId, token: Token);
 }
@@ -95,6 +98,11 @@ pub trait ReplicaStore: Send + Sync {
         change: Change,
         durability: Durability,
     ) -> BoxFuture<'static, Result<Updated, StoreError>>;
+
+    /// Ends when all that was applied before the call is durable, writes that nobody waited for included.
+    fn sync(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Whether reads for clients may count on this copy of a range. Repair reads it all the same.
     /// Error: data of it was lost and is not back yet.

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod membership;
 pub mod metrics;
 pub mod node;
+mod purge;
 mod resync;
 pub mod run;
 pub mod runtime;

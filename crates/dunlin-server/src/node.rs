@@ -6,6 +6,7 @@ use crate::handler::NodeHandler;
 use crate::identity::{self, Identity, IdentityError};
 use crate::membership::{Membership, MembershipError, MembershipParts, MembershipSettings};
 use crate::metrics::Metrics;
+use crate::purge::Purge;
 use crate::resync::Resync;
 use crate::schema::EngineTables;
 use crate::settings;
@@ -131,6 +132,7 @@ pub struct Node {
     coordinator: Coordinator,
     transport: Arc<dyn Transport>,
     dots: Arc<AtomicU64>,
+    purge: Arc<Purge>,
     tasks: Mutex<Vec<TaskHandle>>,
     stopped: AtomicBool,
 }
@@ -197,6 +199,20 @@ impl Node {
         });
         let coordinator = Coordinator::new(core.clone());
         let repairer = Repairer::new(core.clone());
+        Purge::load(&*fs, repairer.compared(), identity.continues().is_some());
+        for (table, ranges) in lost.all() {
+            ranges.into_iter().for_each(|range| repairer.forget(table, range));
+        }
+        let purge = Arc::new(Purge {
+            fs: fs.clone(),
+            runtime: runtime.clone(),
+            membership: membership.clone(),
+            store: store.clone(),
+            lost: lost.clone(),
+            repairer: repairer.clone(),
+            margin: core.config.repair.purge_margin,
+            telling: Mutex::default(),
+        });
         let replica = Replica::new(coordinator.clone());
         let handler =
             Arc::new(NodeHandler::new(membership.clone(), replica, config.limits.internode_requests));
@@ -229,6 +245,7 @@ impl Node {
             coordinator,
             transport,
             dots,
+            purge,
             tasks: Mutex::new(Vec::new()),
             stopped: AtomicBool::new(false),
         });
@@ -246,6 +263,7 @@ impl Node {
         let mut tasks = self.tasks.lock();
         tasks.push(self.runtime.spawn("hints", Box::pin(delivery::run(core))));
         tasks.push(self.runtime.spawn("repair", Box::pin(self.repairer.clone().run())));
+        tasks.push(self.runtime.spawn("purge", Box::pin(self.purge.clone().run())));
         let resync = Resync {
             lost: self.lost.clone(),
             membership: self.membership.clone(),
@@ -317,6 +335,9 @@ impl Node {
         self.hints.flush(true);
         match self.store.close().await {
             Ok(()) => {
+                if let Err(error) = self.purge.save() {
+                    tracing::warn!(%error, "the times of comparisons were not saved");
+                }
                 let dots = self.dots.load(Ordering::Acquire) + DOTS_SKIPPED;
                 match self.identity.stopped_cleanly(dots) {
                     Ok(()) => tracing::info!("node stopped"),

@@ -65,6 +65,7 @@ pub(crate) fn replication(config: &Config) -> ReplicationConfig {
         speculative_after: Duration::from_millis(config.replication.speculative_after_ms),
         repair: RepairConfig {
             interval: Duration::from_secs(config.repair.interval_s),
+            purge_margin: Duration::from_secs(config.repair.purge_margin_s),
             ..RepairConfig::default()
         },
         ..ReplicationConfig::default()

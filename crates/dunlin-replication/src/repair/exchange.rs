@@ -43,6 +43,8 @@ pub struct RepairOutcome {
     pub records_sent: u64,
     /// Records received from it.
     pub records_received: u64,
+    /// Records that the peer did not take, as it owns them in no layout: the copies did not end equal.
+    pub records_refused: u64,
     /// Bytes of records, both ways.
     pub bytes: u64,
 }
@@ -54,6 +56,7 @@ impl RepairOutcome {
         self.records_differing += other.records_differing;
         self.records_sent += other.records_sent;
         self.records_received += other.records_received;
+        self.records_refused += other.records_refused;
         self.bytes += other.bytes;
     }
 }
@@ -251,7 +254,10 @@ impl Exchange<'_> {
     async fn send_batch(&self, entries: Vec<Entry>, outcome: &mut RepairOutcome) -> Result<(), RepairError> {
         outcome.records_sent += entries.len() as u64;
         match self.peer.ask(RepairRequest::Store { table: self.table, entries }).await? {
-            RepairResponse::Stored { .. } => Ok(()),
+            RepairResponse::Stored { refused, .. } => {
+                outcome.records_refused += u64::from(refused);
+                Ok(())
+            }
             _ => Err(RepairError::Protocol("to Store")),
         }
     }

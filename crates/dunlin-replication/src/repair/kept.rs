@@ -6,7 +6,6 @@
 //! Memory is bounded: with too many leaves all trees are folded to half as many; sums make that a matter of adding.
 
 use super::tree::{LEAF_RECORDS, Sum, leaf_of};
-use crate::store::WriteObserver;
 use dunlin_types::{Micros, TableId, Token, TokenRange};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -162,7 +161,8 @@ impl KeptTrees {
         }
     }
 
-    fn mark(&self, table: TableId, token: Token) {
+    /// A write to that token was applied.
+    pub fn mark(&self, table: TableId, token: Token) {
         let mut trees = self.trees.lock();
         let last = trees.kept.range_mut((table, Token(0))..=(table, token)).next_back();
         if let Some((_, kept)) = last.filter(|(_, kept)| kept.range.contains(token)) {
@@ -221,12 +221,6 @@ impl Trees {
         self.leaves = self.kept.values().map(|kept| kept.leaves.len()).sum();
         self.folded += u32::from(self.leaves < before);
         self.leaves < before
-    }
-}
-
-impl WriteObserver for KeptTrees {
-    fn taken(&self, table: TableId, token: Token) {
-        self.mark(table, token);
     }
 }
 

@@ -9,9 +9,10 @@
 //! the next exchange finds what is left.
 //!
 //! [`tree`] is what a tree is, [`kept`] keeps them up to date as writes come in, [`read`] reads what changed;
-//! [`exchange`] asks, [`respond`] answers, [`schedule`] decides what to compare when. Range transfer
+//! [`compared`] notes what ended equal, and what may be forgotten for it. [`exchange`] asks, [`respond`] answers, [`schedule`] decides what to compare when. Range transfer
 //! (`crate::transfer`) is the same exchange, pulling only.
 
+pub mod compared;
 pub mod exchange;
 pub mod gone;
 pub mod kept;
@@ -22,6 +23,7 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod watch;
 
 pub use exchange::{RepairError, RepairOutcome};
 pub use message::{RepairRequest, RepairResponse};
@@ -31,9 +33,10 @@ pub use schedule::{PairOutcome, PairReport, RepairProgress, RepairReport, Repair
 use crate::core::{Core, decode_answer};
 use crate::message::{Envelope, LayoutStamp, Refusal, Request, Response};
 use crate::view::Views;
+use compared::{Compared, ExchangeId, Side};
 use dunlin_transport::Lane;
 use dunlin_types::runtime::BoxFuture;
-use dunlin_types::{HostId, Micros, PartitionerKey, TableId, Token, TokenRange};
+use dunlin_types::{HostId, PartitionerKey, TableId, Token, TokenRange};
 use exchange::{Exchange, Peer};
 use message::{Differing, Purpose, ROOTS_MAX, ROOTS_RECORDS_MAX, RangeRoot};
 use read::Reader;
@@ -59,6 +62,9 @@ pub struct RepairConfig {
     pub page_pause: Duration,
     /// Wait before what failed is tried again.
     pub retry_pause: Duration,
+    /// Beside a table's `gc_grace`: how old a deletion is at least before it is forgotten. Longer than the longest
+    /// life of a message and the largest error of clocks together.
+    pub purge_margin: Duration,
     /// Leaves of Merkle trees kept in memory, about 64 bytes each.
     pub tree_leaves_max: usize,
 }
@@ -72,6 +78,7 @@ impl Default for RepairConfig {
             page_bytes: 1 << 20,
             page_pause: Duration::from_millis(1),
             retry_pause: Duration::from_millis(300),
+            purge_margin: Duration::from_secs(180),
             tree_leaves_max: 1 << 20,
         }
     }
@@ -127,9 +134,21 @@ impl Repairer {
         Arc::new(Repairer { core, reader, exchanges: Semaphore::new(1), stats: RepairStats::default() })
     }
 
-    /// Records of a range were lost or removed, not by writes: what was read of it holds no more.
+    /// Records of a range were lost or removed, not by writes: what was read of it and what was proved of it holds
+    /// no more.
     pub fn forget(&self, table: TableId, range: TokenRange) {
         self.core.trees.forget(table, range);
+        self.core.compared.forget(table, range);
+    }
+
+    /// Drops the trees of ranges that are not wanted.
+    pub fn retain_trees(&self, wanted: impl Fn(TableId, TokenRange) -> bool) {
+        self.core.trees.retain(wanted);
+    }
+
+    /// What comparisons have proved.
+    pub fn compared(&self) -> &Arc<Compared> {
+        &self.core.compared
     }
 
     /// The node's doors.
@@ -151,6 +170,7 @@ impl Repairer {
         finished: &mut (dyn FnMut(TokenRange, RepairOutcome) + Send),
     ) -> Result<PairOutcome, RepairError> {
         let hasher = RecordHasher::new(self.partitioner()?);
+        let exchange = ExchangeId { peer: with.host, side: Side::Asker, number: self.core.runtime.random() };
         let mut total = PairOutcome::default();
         let mut rest = ranges;
         while !rest.is_empty() {
@@ -158,39 +178,76 @@ impl Repairer {
             let mut records = 0;
             while roots.len() < ROOTS_MAX && roots.len() < rest.len() && records < ROOTS_RECORDS_MAX {
                 let range = rest[roots.len()];
-                let horizon = Micros(0);
+                if with.purpose == Purpose::Repair {
+                    self.core.compared.begin(with.table, range, exchange, self.core.local.now());
+                }
+                let horizon = self.core.compared.horizon(with.table, range);
                 let (tree, read) = self.reader.tree(&hasher, with.table, range, horizon).await?;
                 records += read;
                 roots.push(RangeRoot { range, horizon, root: tree.root() });
             }
-            let (compared, differing) = self.differing(with, roots).await?;
+            let (compared, differing) = self.differing(with, exchange.number, roots).await?;
             let (compared, later) = rest.split_at(compared);
+            let mut ended = Vec::new();
             for (index, &range) in (0u32..).zip(compared) {
                 let mut outcome = RepairOutcome::default();
                 if let Some(theirs) = differing.iter().find(|d| d.index == index) {
-                    outcome = self.exchange(&hasher, with, range, *theirs).await?;
+                    outcome = match self.exchange(&hasher, with, range, *theirs).await {
+                        Ok(outcome) => outcome,
+                        Err(error) => {
+                            self.end(with, exchange, ended).await?;
+                            return Err(error);
+                        }
+                    };
                     total.ranges_differing += 1;
                     total.outcome.add(outcome);
                     self.count(outcome);
                 }
                 total.ranges += 1;
+                if outcome.records_refused == 0 {
+                    ended.push(range);
+                }
                 finished(range, outcome);
             }
+            self.end(with, exchange, ended).await?;
             rest = later;
         }
         Ok(total)
+    }
+
+    /// Notes on both sides that the exchange of these ranges has ended; durable on both before it counts.
+    async fn end(
+        &self,
+        with: With,
+        exchange: ExchangeId,
+        ranges: Vec<TokenRange>,
+    ) -> Result<(), RepairError> {
+        if with.purpose != Purpose::Repair || ranges.is_empty() {
+            return Ok(());
+        }
+        let table = with.table;
+        self.core.local.store.sync().await?;
+        let request = RepairRequest::Ended { table, exchange: exchange.number, ranges: ranges.clone() };
+        match self.peer(with.host).ask(request).await? {
+            RepairResponse::Noted => {
+                ranges.iter().for_each(|range| self.core.compared.ended(table, *range, exchange));
+                Ok(())
+            }
+            _ => Err(RepairError::Protocol("to Ended")),
+        }
     }
 
     /// Of how many of the ranges the peer said whether they differ, and those that do.
     async fn differing(
         &self,
         with: With,
+        exchange: u64,
         roots: Vec<RangeRoot>,
     ) -> Result<(usize, Vec<Differing>), RepairError> {
         let With { table, layout, purpose, .. } = with;
         let peer = self.peer(with.host);
         for attempt in 1.. {
-            let request = RepairRequest::Roots { layout, table, purpose, exchange: 0, ranges: roots.clone() };
+            let request = RepairRequest::Roots { layout, table, purpose, exchange, ranges: roots.clone() };
             match peer.ask(request).await {
                 Ok(RepairResponse::Differ { compared, differing })
                     if (1..=roots.len()).contains(&(compared as usize)) =>
@@ -272,7 +329,8 @@ fn reader(core: &Core) -> Reader {
 impl Responder {
     /// The answering side over a node's doors.
     pub fn over(core: &Core) -> Responder {
-        Responder::new(reader(core), core.local.clone(), Arc::new(ViewKnowledge(Arc::clone(&core.views))))
+        let knowledge = Arc::new(ViewKnowledge(Arc::clone(&core.views)));
+        Responder::new(reader(core), core.local.clone(), core.compared.clone(), knowledge)
     }
 }
 
@@ -290,6 +348,11 @@ impl Knowledge for ViewKnowledge {
     fn owns(&self, table: TableId, token: Token) -> bool {
         let view = self.0.peek();
         view.table(table).is_some_and(|t| view.owns(t, token, view.me))
+    }
+
+    fn is_vnode(&self, range: TokenRange) -> bool {
+        let view = self.0.peek();
+        view.newest_layout().is_some_and(|l| l.range_of(l.vnode_of(range.first)) == range)
     }
 
     fn partitioner(&self) -> Option<PartitionerKey> {

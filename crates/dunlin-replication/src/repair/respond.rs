@@ -1,15 +1,16 @@
 //! The answering side of an exchange.
 
+use super::compared::{Compared, ExchangeId, Side};
 use super::message::{
-    Differing, Digest, LEVELS_MAX, LISTED_MAX, PARENTS_MAX, RECORD_BYTES_MAX, RECORDS_MAX, ROOTS_MAX,
-    ROOTS_RECORDS_MAX, RangeRoot, RepairRequest, RepairResponse, SLICES_MAX,
+    Differing, Digest, LEVELS_MAX, LISTED_MAX, PARENTS_MAX, Purpose, RECORD_BYTES_MAX, RECORDS_MAX,
+    ROOTS_MAX, ROOTS_RECORDS_MAX, RangeRoot, RepairRequest, RepairResponse, SLICES_MAX,
 };
 use super::read::{Place, Reader};
 use super::tree::{LEAVES_LOG2_MAX, MerkleTree, RecordHasher};
 use crate::local::Local;
 use crate::message::{LayoutStamp, Refusal};
 use crate::store::{Durability, Entry, StoreError};
-use dunlin_types::{Micros, PartitionerKey, TableId, Token, TokenRange};
+use dunlin_types::{HostId, Micros, PartitionerKey, TableId, Token, TokenRange};
 use futures::future::join_all;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -27,6 +28,8 @@ pub trait Knowledge: Send + Sync {
     fn tables(&self) -> Vec<TableId>;
     /// Whether this node owns the token in any active layout.
     fn owns(&self, table: TableId, token: Token) -> bool;
+    /// Whether the range is that of a vnode.
+    fn is_vnode(&self, range: TokenRange) -> bool;
     /// The cluster's secret; `None` before a layout is known.
     fn partitioner(&self) -> Option<PartitionerKey>;
 }
@@ -35,33 +38,41 @@ pub trait Knowledge: Send + Sync {
 pub struct Responder {
     reader: Reader,
     local: Local,
+    compared: Arc<Compared>,
     knowledge: Arc<dyn Knowledge>,
     reads: Semaphore,
 }
 
 impl Responder {
     /// Answers from that copy.
-    pub fn new(reader: Reader, local: Local, knowledge: Arc<dyn Knowledge>) -> Responder {
-        Responder { reader, local, knowledge, reads: Semaphore::new(READS_MAX) }
+    pub fn new(
+        reader: Reader,
+        local: Local,
+        compared: Arc<Compared>,
+        knowledge: Arc<dyn Knowledge>,
+    ) -> Responder {
+        Responder { reader, local, compared, knowledge, reads: Semaphore::new(READS_MAX) }
     }
 
-    /// Answers one request. A request over a bound is refused.
-    pub async fn handle(&self, request: RepairRequest) -> RepairResponse {
-        match self.answer(request).await {
+    /// Answers one request of a node. A request over a bound is refused.
+    pub async fn handle(&self, from: HostId, request: RepairRequest) -> RepairResponse {
+        match self.answer(from, request).await {
             Ok(response) => response,
             Err(refusal) => RepairResponse::Refused(refusal),
         }
     }
 
-    async fn answer(&self, request: RepairRequest) -> Result<RepairResponse, Refusal> {
+    async fn answer(&self, from: HostId, request: RepairRequest) -> Result<RepairResponse, Refusal> {
         match request {
             RepairRequest::Tables { layout } => {
                 self.know(layout)?;
                 Ok(RepairResponse::Tables(self.knowledge.tables()))
             }
-            RepairRequest::Roots { layout, table, ranges, .. } => {
+            RepairRequest::Roots { layout, table, purpose, exchange, ranges } => {
                 self.know(layout)?;
-                self.differ(table, ranges).await
+                ensure(ranges.len() <= ROOTS_MAX)?;
+                let exchange = ExchangeId { peer: from, side: Side::Responder, number: exchange };
+                self.differ(table, (purpose == Purpose::Repair).then_some(exchange), ranges).await
             }
             RepairRequest::Nodes { table, range, horizon, level, down, parents } => {
                 self.nodes(table, range, horizon, level, down, &parents).await
@@ -71,7 +82,13 @@ impl Responder {
             }
             RepairRequest::Fetch { table, wanted, .. } => self.fetch(table, &wanted).await,
             RepairRequest::Store { table, entries } => self.store(table, entries).await,
-            RepairRequest::Ended { .. } => Ok(RepairResponse::Noted),
+            RepairRequest::Ended { table, exchange, ranges } => {
+                ensure(ranges.len() <= ROOTS_MAX)?;
+                self.local.store.sync().await.map_err(refusal)?;
+                let exchange = ExchangeId { peer: from, side: Side::Responder, number: exchange };
+                ranges.iter().for_each(|range| self.compared.ended(table, *range, exchange));
+                Ok(RepairResponse::Noted)
+            }
         }
     }
 
@@ -80,14 +97,25 @@ impl Responder {
         if newest.version < layout { Err(Refusal::Behind(newest)) } else { Ok(()) }
     }
 
-    async fn differ(&self, table: TableId, ranges: Vec<RangeRoot>) -> Result<RepairResponse, Refusal> {
-        ensure(ranges.len() <= ROOTS_MAX)?;
+    async fn differ(
+        &self,
+        table: TableId,
+        exchange: Option<ExchangeId>,
+        ranges: Vec<RangeRoot>,
+    ) -> Result<RepairResponse, Refusal> {
         let (mut compared, mut records) = (0, 0);
         let mut differing = Vec::new();
         for theirs in ranges {
-            let purged = Micros(0);
+            let range = theirs.range;
+            if let Some(exchange) = exchange
+                && self.knowledge.is_vnode(range)
+                && self.knowledge.owns(table, range.first)
+            {
+                self.compared.begin(table, range, exchange, self.local.now());
+            }
+            let purged = self.compared.horizon(table, range);
             let horizon = theirs.horizon.max(purged);
-            let (tree, read) = self.tree(table, theirs.range, horizon).await?;
+            let (tree, read) = self.tree(table, range, horizon).await?;
             // Equal sums are of equal records, whatever the horizons.
             if tree.root() != theirs.root {
                 let (root, leaves_log2) = (tree.root(), tree.leaves_log2());

@@ -1,11 +1,13 @@
 //! Two copies in memory, and everything that travels between them.
 
+use super::compared::Compared;
 use super::exchange::{Exchange, Peer, RepairError, RepairOutcome};
 use super::kept::KeptTrees;
 use super::message::{Purpose, RangeRoot, RepairRequest, RepairResponse};
 use super::read::Reader;
 use super::respond::{Knowledge, Responder};
 use super::tree::RecordHasher;
+use super::watch::Watch;
 use crate::local::Local;
 use crate::message::{LayoutStamp, Refusal};
 use crate::store::{Change, Durability, Entry, ReplicaStore, StoreError, Updated, WriteObserver};
@@ -16,7 +18,7 @@ use dunlin_types::{
 };
 use parking_lot::Mutex;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,10 +98,10 @@ impl ReplicaStore for MemoryStore {
         record: Record,
         _: Durability,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let observer = self.observer.get();
+        observer.inspect(|observer| observer.taking(table, token, &record));
         self.records.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
-        if let Some(observer) = self.observer.get() {
-            observer.taken(table, token);
-        }
+        observer.inspect(|observer| observer.taken(table, token));
         Box::pin(async { Ok(()) })
     }
 
@@ -156,12 +158,16 @@ impl Knowledge for Knows {
     fn owns(&self, _: TableId, token: Token) -> bool {
         token != NOT_OWNED
     }
+    fn is_vnode(&self, _: TokenRange) -> bool {
+        true
+    }
     fn partitioner(&self) -> Option<PartitionerKey> {
         Some(PARTITIONER)
     }
 }
 
 const PARTITIONER: PartitionerKey = PartitionerKey([5; 16]);
+const ASKER: HostId = HostId([9; 16]);
 const NOT_OWNED: Token = Token(u64::MAX);
 
 struct Node {
@@ -169,6 +175,7 @@ struct Node {
     reader: Reader,
     local: Local,
     responder: Responder,
+    compared: Arc<Compared>,
 }
 
 impl Node {
@@ -177,7 +184,8 @@ impl Node {
         let store = Arc::new(MemoryStore::default());
         let local = Local::new(store.clone(), runtime.clone(), Arc::new(HlcClock::default()));
         let trees = Arc::new(KeptTrees::new(1 << 16));
-        store.observe(trees.clone());
+        let compared = Arc::new(Compared::default());
+        store.observe(Arc::new(Watch { trees: trees.clone(), compared: compared.clone() }));
         let reader = Reader {
             runtime,
             store: store.clone(),
@@ -187,8 +195,9 @@ impl Node {
             page_bytes: 1 << 20,
             page_pause: Duration::ZERO,
         };
-        let responder = Responder::new(reader.clone(), local.clone(), Arc::new(Knows { version: 5 }));
-        Node { store, reader, local, responder }
+        let responder =
+            Responder::new(reader.clone(), local.clone(), compared.clone(), Arc::new(Knows { version: 5 }));
+        Node { store, reader, local, responder, compared }
     }
 
     fn put(&self, token: u64, key: u32, written: u64) {
@@ -200,6 +209,18 @@ impl Node {
         let record = Record::Latest(Latest { host: HostId([1; 16]), value });
         let key = Key::new(key.to_be_bytes().to_vec()).unwrap();
         run(self.store.merge(TABLE, Token(token), key, record, Durability::Synced)).unwrap();
+    }
+
+    fn delete(&self, token: u64, key: u32, written: u64) {
+        let value = Value { written: Micros(written), expires: None, data: None };
+        let record = Record::Latest(Latest { host: HostId([1; 16]), value });
+        let key = Key::new(key.to_be_bytes().to_vec()).unwrap();
+        run(self.store.merge(TABLE, Token(token), key, record, Durability::Synced)).unwrap();
+    }
+
+    /// As after a purge of what was deleted before.
+    fn purged(&self, before: u64) {
+        self.compared.allow(TABLE, RANGE, &BTreeSet::new(), Micros(before));
     }
 
     fn contents(&self) -> BTreeMap<(Token, Key), Record> {
@@ -222,7 +243,7 @@ impl Peer for Wire<'_> {
             _ => "tree",
         });
         Box::pin(async move {
-            match self.node.responder.handle(request).await {
+            match self.node.responder.handle(ASKER, request).await {
                 RepairResponse::Refused(refusal) => Err(RepairError::Refused(refusal)),
                 response => Ok(response),
             }
@@ -374,9 +395,9 @@ fn questions_over_a_bound_are_refused() {
         nodes(255, 255, u32::MAX),
     ];
     for question in questions {
-        assert!(matches!(run(node.responder.handle(question)), RepairResponse::Refused(_)));
+        assert!(matches!(run(node.responder.handle(ASKER, question)), RepairResponse::Refused(_)));
     }
-    let behind = run(node.responder.handle(RepairRequest::Tables { layout: 6 }));
+    let behind = run(node.responder.handle(ASKER, RepairRequest::Tables { layout: 6 }));
     assert_eq!(behind, RepairResponse::Refused(Refusal::Behind(LayoutStamp { version: 5, digest: 0 })));
     for i in 0..100 {
         node.put(u64::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15), i, 1);
@@ -384,7 +405,7 @@ fn questions_over_a_bound_are_refused() {
     let cases: [(u8, u8, u32, bool); 5] =
         [(0, 3, 0, true), (3, 1, 0, false), (0, 1, 1, false), (2, 1, 3, true), (2, 1, u32::MAX, false)];
     for (level, down, parent, fine) in cases {
-        let answer = run(node.responder.handle(nodes(level, down, parent)));
+        let answer = run(node.responder.handle(ASKER, nodes(level, down, parent)));
         assert_eq!(matches!(answer, RepairResponse::Nodes(_)), fine, "level {level} parent {parent}");
     }
 }
@@ -407,6 +428,35 @@ fn copies_that_were_compared_are_not_read_again() {
     let read = scanned() - before;
     assert!((1..200).contains(&read), "{read} records read for one leaf");
     assert_eq!(a.contents(), b.contents());
+}
+
+#[test]
+fn what_one_copy_forgot_does_not_travel_back() {
+    for (before, travels) in [(5, true), (10, true), (11, false)] {
+        let (a, b) = (Node::new(100), Node::new(100));
+        b.purged(before);
+        a.delete(1, 1, 10);
+        a.put(2, 2, 3);
+        b.put(3, 3, 3);
+        let outcome = exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
+        assert_eq!(outcome.records_received, 1);
+        assert_eq!(outcome.records_sent, 1 + u64::from(travels), "horizon {before}");
+        assert_eq!(exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap(), RepairOutcome::default());
+    }
+}
+
+#[test]
+fn a_deletion_older_than_the_horizon_reaches_what_it_deletes() {
+    for from_a in [true, false] {
+        let (a, b) = (Node::new(100), Node::new(100));
+        let (one, other) = if from_a { (&a, &b) } else { (&b, &a) };
+        b.purged(20);
+        one.delete(1, 1, 10);
+        other.put(1, 1, 8);
+        exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
+        assert_eq!(a.contents(), b.contents());
+        assert!(a.contents().values().all(Record::is_tombstone));
+    }
 }
 
 #[test]
@@ -444,7 +494,7 @@ proptest! {
             b.put(spread(i), i, written);
         }
         let (before_a, before_b) = (a.contents(), b.contents());
-        let keys: std::collections::BTreeSet<_> = before_a.keys().chain(before_b.keys()).collect();
+        let keys: BTreeSet<_> = before_a.keys().chain(before_b.keys()).collect();
         let differing = keys.into_iter().filter(|k| before_a.get(*k) != before_b.get(*k)).count() as u64;
         let outcome = exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
         prop_assert_eq!(a.contents(), b.contents());

@@ -128,10 +128,10 @@ impl ReplicaStore for MemoryStore {
         record: Record,
         _: Durability,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
+        let observer = self.observer.get();
+        observer.inspect(|observer| observer.taking(table, token, &record));
         self.records.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
-        if let Some(observer) = self.observer.get() {
-            observer.taken(table, token);
-        }
+        observer.inspect(|observer| observer.taken(table, token));
         let event = self.during_merge.lock().take();
         Box::pin(async {
             if let Some(event) = event {

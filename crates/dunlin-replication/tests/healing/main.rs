@@ -18,7 +18,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 #[test]
-fn repair_makes_all_replicas_equal_and_then_costs_a_message_a_peer() {
+fn repair_makes_all_replicas_equal_and_then_costs_two_messages_a_peer() {
     let cluster = Cluster::new(3, 3);
     cluster.write_at_majorities(3000);
     let report = run(cluster.nodes[0].repairer.run_once(&RepairScope::default(), &|_| {}));
@@ -32,9 +32,38 @@ fn repair_makes_all_replicas_equal_and_then_costs_a_message_a_peer() {
         (cluster.net.calls.load(Ordering::Relaxed), cluster.net.bytes.load(Ordering::Relaxed));
     let report = run(cluster.nodes[2].repairer.run_once(&RepairScope::default(), &|_| {}));
     assert_eq!((report.total().ranges, report.total().ranges_differing), (32, 0));
-    assert_eq!(cluster.net.calls.load(Ordering::Relaxed) - calls, 2);
+    assert_eq!(cluster.net.calls.load(Ordering::Relaxed) - calls, 4);
     let bytes = cluster.net.bytes.load(Ordering::Relaxed) - bytes;
-    assert!(bytes < 2 * (16 * 40 + 200), "{bytes} bytes");
+    assert!(bytes < 2 * (16 * (40 + 20) + 400), "{bytes} bytes");
+}
+
+#[test]
+fn both_sides_of_an_exchange_know_that_it_ended() {
+    let cluster = Cluster::new(3, 3);
+    cluster.write_at_majorities(100);
+    let scope = RepairScope { peer: Some(host(1)), ..RepairScope::default() };
+    assert!(run(cluster.nodes[0].repairer.run_once(&scope, &|_| {})).is_complete());
+    let at = |node: usize, peers: &[usize]| {
+        let compared = cluster.nodes[node].repairer.compared();
+        let peers = peers.iter().map(|p| host(*p)).collect();
+        let ranges = cluster.layouts[0].vnodes.iter().map(|v| cluster.layouts[0].range_of(v));
+        ranges.map(|range| compared.repaired_at(TABLE, range, &peers)).collect::<Vec<_>>()
+    };
+    assert!(at(0, &[1]).iter().chain(&at(1, &[0])).all(Result::is_ok));
+    assert!(at(0, &[1, 2]).iter().all(|at| *at == Err(host(2))));
+    assert!(at(2, &[0]).iter().all(Result::is_err));
+}
+
+#[test]
+fn an_exchange_that_failed_proves_nothing() {
+    let cluster = Cluster::new(3, 3);
+    cluster.write_at_majorities(100);
+    cluster.set_down(1);
+    run(cluster.nodes[0].repairer.run_once(&RepairScope::default(), &|_| {}));
+    let range = cluster.layouts[0].range_of(cluster.layouts[0].vnode_of(dunlin_types::Token(0)));
+    let compared = cluster.nodes[0].repairer.compared();
+    assert_eq!(compared.repaired_at(TABLE, range, &[host(1)].into()), Err(host(1)));
+    assert!(compared.repaired_at(TABLE, range, &[host(2)].into()).is_ok());
 }
 
 #[test]

@@ -204,11 +204,14 @@ impl Default for ReplicationSection {
 pub struct RepairSection {
     /// Every virtual node is compared with each co-replica about once in this time; 0: only on demand.
     pub interval_s: u64,
+    /// A deletion is kept at least for the table's `gc_grace_seconds` and this time: more than the longest life of a
+    /// message and the largest error of clocks together.
+    pub purge_margin_s: u64,
 }
 
 impl Default for RepairSection {
     fn default() -> Self {
-        RepairSection { interval_s: 600 }
+        RepairSection { interval_s: 600, purge_margin_s: 180 }
     }
 }
 

@@ -117,6 +117,10 @@ impl ReplicaStore for InlineStore {
         ready(self.shared().update(table, token, &key, change, durability, || self.inner.work.notify_one()))
     }
 
+    fn sync(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        ready(self.shared().engine.commit().map(drop).map_err(store_error))
+    }
+
     fn serves(&self, table: TableId, range: TokenRange) -> Result<(), StoreError> {
         self.shared().lost.check(table, range)
     }

@@ -25,6 +25,11 @@ const RANGES_MAX: usize = 1024;
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Lost(BTreeMap<TableId, Vec<(Token, Token)>>);
 
+/// Whether a range meets any of these.
+pub(crate) fn overlaps(ranges: &[TokenRange], range: TokenRange) -> bool {
+    ranges.iter().any(|other| other.first <= range.last && range.first <= other.last)
+}
+
 /// See the module's comment.
 pub struct LostRanges {
     fs: Arc<dyn Fs>,

@@ -29,6 +29,7 @@ use waiters::{Goal, Waiters};
 
 pub use inline::InlineStore;
 pub use lost::LostRanges;
+pub(crate) use lost::overlaps;
 pub use meters::Meters;
 pub use threaded::{ThreadOptions, ThreadedStore};
 
@@ -101,6 +102,13 @@ impl Shared {
 
     fn observe(&self, observer: Arc<dyn WriteObserver>) {
         let _ = self.observer.set(observer);
+    }
+
+    /// A write is about to be applied.
+    fn taking(&self, table: TableId, token: Token, record: &Record) {
+        if let Some(observer) = self.observer.get() {
+            observer.taking(table, token, record);
+        }
     }
 
     /// A write was applied.
@@ -194,6 +202,7 @@ impl Shared {
             Err(error) => return ready(Err(error)),
         };
         let goal = Goal::from(durability);
+        self.taking(table, token, record);
         match self.engine.merge(table, token, key, record, goal == Goal::Durable) {
             Ok(position) => {
                 self.taken(table, token);
@@ -221,6 +230,7 @@ impl Shared {
             ));
         }
         let goal = Goal::from(durability);
+        let change = |present| change(present).inspect(|record| self.taking(table, token, record));
         match self.engine.update(table, token, key, change, goal == Goal::Durable) {
             Ok((record, position)) => {
                 self.taken(table, token);

@@ -344,6 +344,10 @@ impl ReplicaStore for ThreadedStore {
         ready(self.shared().update(table, token, &key, change, durability, || self.workers.commit.ring()))
     }
 
+    fn sync(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.run(Box::new(|engine| engine.commit().map(drop)))
+    }
+
     fn serves(&self, table: TableId, range: TokenRange) -> Result<(), StoreError> {
         self.shared().lost.check(table, range)
     }

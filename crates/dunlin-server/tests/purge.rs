@@ -1,0 +1,135 @@
+//! Deletions are forgotten once every replica has them, and what they deleted does not come back.
+#![allow(clippy::disallowed_methods)]
+
+mod support;
+
+use dunlin_server::Node;
+use dunlin_server::config::Config;
+use dunlin_storage::Engine;
+use dunlin_storage::fs::MemFs;
+use dunlin_types::{TableId, TokenRange};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::{Hub, address, config, ok, run, start, until, whole};
+
+const KEYS: usize = 40;
+
+/// Compares twice a second or so, and keeps deletions for a second.
+fn eager(i: u16) -> Config {
+    let mut config = config(i, 3);
+    config.cluster.vnodes = 16;
+    config.repair.interval_s = 1;
+    config.repair.purge_margin_s = 1;
+    config
+}
+
+async fn cluster() -> (Arc<Hub>, Vec<Arc<Node>>) {
+    let hub = Arc::new(Hub::default());
+    let nodes: Vec<_> = (1..=3u16).map(|i| start(&hub, &MemFs::new(), eager(i), i)).collect();
+    until("three nodes in one layout", || whole(&nodes, 3)).await;
+    (hub, nodes)
+}
+
+async fn table(nodes: &[Arc<Node>], options: &str) -> TableId {
+    let statement =
+        format!("CREATE TABLE dunlin.t (k text PRIMARY KEY, v text) WITH gc_grace_seconds = 0 {options}");
+    ok(&nodes[0], &statement).await;
+    until("the table everywhere", || nodes.iter().all(|n| n.view().schema.table("dunlin", "t").is_some()))
+        .await;
+    nodes[0].view().schema.table("dunlin", "t").expect("the table").id
+}
+
+/// Keys in a node's engine, deleted ones included.
+fn entries(node: &Node, table: TableId) -> u64 {
+    node.store.engine().digest(table, TokenRange::ALL).expect("a readable table").entries
+}
+
+async fn write(node: &Node, statement: impl Fn(usize) -> String) {
+    for i in 0..KEYS {
+        ok(node, &statement(i)).await;
+    }
+}
+
+/// Waits until no node holds anything of the table. What deletions delete may lie in another small SSTable, which no
+/// compaction is due for: they are merged as by `nodetool compact`.
+async fn forgotten(nodes: &[Arc<Node>], table: TableId) {
+    let started = Instant::now();
+    while nodes.iter().any(|node| entries(node, table) > 0) {
+        assert!(started.elapsed() < Duration::from_secs(30), "something is left");
+        for node in nodes {
+            node.flush().await.expect("SSTables");
+            let compact = Box::new(move |engine: &Engine| engine.compact(Some(table)));
+            node.store.run_long(compact).await.expect("one SSTable");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn a_deleted_key_is_forgotten_everywhere() {
+    run(async {
+        let (_hub, nodes) = cluster().await;
+        for options in ["", "AND conflicts = 'last_write_wins'"] {
+            let table = table(&nodes, options).await;
+            write(&nodes[0], |i| format!("INSERT INTO dunlin.t (k, v) VALUES ('{i}', 'v')")).await;
+            write(&nodes[1], |i| format!("DELETE FROM dunlin.t WHERE k = '{i}'")).await;
+            forgotten(&nodes, table).await;
+            let reply = ok(&nodes[2], "SELECT COUNT(*) FROM dunlin.t").await;
+            assert!(reply.contains("ROW\t0\n"), "{reply}");
+            ok(&nodes[0], "DROP TABLE dunlin.t").await;
+        }
+        for node in nodes {
+            node.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_replica_that_was_away_brings_nothing_back() {
+    run(async {
+        let (hub, nodes) = cluster().await;
+        let table = table(&nodes, "").await;
+        write(&nodes[0], |i| {
+            format!("INSERT INTO dunlin.t (k, v) VALUES ('{i}', 'v') USING CONSISTENCY ALL")
+        })
+        .await;
+        hub.cut(address(3), true);
+        until("the third is down", || nodes[..2].iter().all(|n| n.view().alive.len() == 2)).await;
+        write(&nodes[1], |i| format!("DELETE FROM dunlin.t WHERE k = '{i}'")).await;
+        // No hint is left that could tell it.
+        nodes[..2].iter().for_each(|node| node.hints.truncate(Some(nodes[2].host())));
+        for node in &nodes[..2] {
+            node.flush().await.expect("SSTables");
+        }
+        // Long past the margin; other vnodes' comparisons go on.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        for node in &nodes[..2] {
+            assert_eq!(entries(node, table), KEYS as u64, "kept as long as one replica may not have them");
+        }
+        hub.cut(address(3), false);
+        until("three nodes again", || whole(&nodes, 3)).await;
+        forgotten(&nodes, table).await;
+        let reply = ok(&nodes[2], "SELECT COUNT(*) FROM dunlin.t USING CONSISTENCY ONE").await;
+        assert!(reply.contains("ROW\t0\n"), "{reply}");
+        for node in nodes {
+            node.stop().await;
+        }
+    });
+}
+
+#[test]
+fn expired_values_are_forgotten() {
+    run(async {
+        let (_hub, nodes) = cluster().await;
+        let table = table(&nodes, "").await;
+        write(&nodes[0], |i| format!("INSERT INTO dunlin.t (k, v) VALUES ('{i}', 'v') USING TTL 1")).await;
+        ok(&nodes[0], "INSERT INTO dunlin.t (k, v) VALUES ('stays', 'v')").await;
+        for node in &nodes {
+            node.flush().await.expect("SSTables");
+        }
+        until("one key is left", || nodes.iter().all(|n| entries(n, table) == 1)).await;
+        for node in nodes {
+            node.stop().await;
+        }
+    });
+}
