@@ -6,7 +6,8 @@ use dunlin_cql::reply::{Reply, ReplyReader};
 use dunlin_cql::{SessionState, Splitter};
 use dunlin_replication::hints::segment::{HEADER_BYTES, Hints, header, put_hint};
 use dunlin_replication::message::{
-    Envelope, Fence, MergeReason, MergeRequest, ReadRequest, Request, Response, ScanReplicaRequest,
+    Envelope, Fence, Identified, MergeReason, MergeRequest, ReadRequest, RecallRequest, Request, Response,
+    ScanReplicaRequest,
 };
 use dunlin_replication::store::Durability;
 use dunlin_ring::LayoutChain;
@@ -147,8 +148,18 @@ fn message_seeds() -> Vec<Vec<u8>> {
     ];
     for record in records() {
         let (durability, reason) = (Durability::Synced, MergeReason::Write);
-        requests.push(Request::Merge(MergeRequest { table, token, key: key(), record, durability, reason }));
+        let identified = Some(Identified { id: [4; 16], dot: None });
+        requests.push(Request::Merge(MergeRequest {
+            table,
+            token,
+            key: key(),
+            record,
+            durability,
+            reason,
+            identified,
+        }));
     }
+    requests.push(Request::Recall(RecallRequest { table, token, key: key(), id: [4; 16] }));
     let envelope = |request| Envelope { from: HostId([1; 16]), fence: Fence::default(), request };
     let mut seeds: Vec<_> = requests.into_iter().map(|r| envelope(r).encode().to_vec()).collect();
     seeds.extend(records().into_iter().map(|r| Response::Record(Some(r)).encode().to_vec()));

@@ -3,17 +3,21 @@
 
 use super::Coordinator;
 use super::errors::{Outcomes, Shortfall, not_applied, refusal_of};
+use super::mint::{Ended, Mint};
 use super::spread::Spread;
 use super::tracker::Tally;
 use crate::core::count;
 use crate::hints::Kept;
-use crate::message::{CoordinateRequest, Fence, Identified, Recalled, Refusal, RequestId};
+use crate::message::{CoordinateRequest, Fence, Identified, Refusal};
 use crate::store::StoreError;
+use crate::view::{ReplicaSet, TableView, View};
 use dunlin_types::error::Applied;
-use dunlin_types::limits::{SIBLINGS_BYTES_MAX, SIBLINGS_MAX};
 use dunlin_types::record::SiblingSet;
 use dunlin_types::runtime::PlantedBug;
-use dunlin_types::{ClusterError, Consistency, Context, Dot, ErrorCode, HostId, Micros, Mono, Record, Value};
+use dunlin_types::{
+    ClusterError, Consistency, Context, Dot, ErrorCode, HostId, Micros, Mono, Record, Token, TokenRange,
+    Value,
+};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,8 +94,22 @@ impl Coordinator {
             Some(id) => self.recall(&view, &replicas, table_id, token, &key, id, deadline).await,
             None => None,
         };
-        let change =
-            self.change(table_id, key.clone(), value, context.clone(), request_id, known, Arc::clone(&noted));
+        let mint = Mint {
+            actor: core.actor,
+            dots: Arc::clone(&core.dots),
+            table: table_id,
+            key: key.clone(),
+            value,
+            context: match core.planted(PlantedBug::ContextIgnored) {
+                true => Some(Context::new()),
+                false => context.clone(),
+            },
+            request: request_id.map(|id| (id, Arc::clone(&self.requests))),
+            known,
+            noted: Arc::clone(&noted),
+            ended: self.ended(&view, &table, token, &replicas),
+        };
+        let change = move |old| mint.run(old);
         let updated = core.local.update(table_id, token, key.clone(), change, durability).await;
         let updated = updated.map_err(|error| {
             if let (Some(id), true) = (request_id, noted.load(Ordering::Relaxed)) {
@@ -122,59 +140,18 @@ impl Coordinator {
         Ok(answer)
     }
 
-    /// The step under the key's lock. A write that is `known` elsewhere by its request id, or here, is not made
-    /// again: the record that has seen it is joined instead. `noted` tells that this is its first time.
-    fn change(
-        &self,
-        table: dunlin_types::TableId,
-        key: dunlin_types::Key,
-        value: Value,
-        context: Option<Context>,
-        request_id: Option<RequestId>,
-        known: Option<Recalled>,
-        noted: Arc<AtomicBool>,
-    ) -> impl FnOnce(Option<Record>) -> Result<Record, Box<ClusterError>> + Send + 'static {
-        let actor = self.core.actor;
-        let dots = Arc::clone(&self.core.dots);
-        let ignore_context = self.core.planted(PlantedBug::ContextIgnored);
-        let requests = request_id.map(|id| (id, Arc::clone(&self.requests)));
-        move |old| {
-            let mut set = match old {
-                Some(Record::Siblings(set)) => set,
-                _ => SiblingSet::default(),
-            };
-            if let (Some((id, requests)), Some(known)) = (&requests, known) {
-                requests.remember(Identified { id: *id, dot: known.dot }, table, &key);
-                let mut record = Record::Siblings(set);
-                record.merge(&known.record);
-                return Ok(record);
-            }
-            if let Some((id, requests)) = &requests
-                && requests.recall(*id, table, &key).is_some()
-            {
-                return Ok(Record::Siblings(set));
-            }
-            let supersedes = match &context {
-                _ if ignore_context => Context::new(),
-                Some(context) => context.clone(),
-                None => set.seen().clone(),
-            };
-            let bytes = |value: &Value| value.data.as_ref().map_or(0, |data| data.len());
-            let left = set.values().iter().filter(|(dot, _)| !supersedes.covers(*dot));
-            let (count, left_bytes) = left.fold((0, 0), |(n, sum), (_, left)| (n + 1, sum + bytes(left)));
-            if count >= SIBLINGS_MAX || (count > 0 && left_bytes + bytes(&value) > SIBLINGS_BYTES_MAX) {
-                return Err(too_many_siblings(&set));
-            }
-            // Under the key's lock, so that counters of one key grow in the order of its writes.
-            let counter = dots.fetch_add(1, Ordering::Relaxed) + 1;
-            set.write(&supersedes, actor, counter, value);
-            let record = Record::Siblings(set);
-            if let Some((id, requests)) = requests {
-                let dot = Some(Dot { actor, counter });
-                requests.remember(Identified { id, dot }, table, &key);
-                noted.store(true, Ordering::Relaxed);
-            }
-            Ok(record)
+    /// What is needed to tell that earlier incarnations of this host have ended for good.
+    fn ended(&self, view: &View, table: &TableView, token: Token, replicas: &ReplicaSet) -> Ended {
+        let core = &self.core;
+        let began_us = core.actor.generation.0.saturating_mul(1_000_000);
+        let kept_us =
+            u64::from(table.def.gc_grace_s) * 1_000_000 + core.config.repair.purge_margin.as_micros() as u64;
+        let range = view.newest_layout().map(|layout| layout.range_of(layout.vnode_of(token)));
+        Ended {
+            compared: Arc::clone(&core.compared),
+            range: range.unwrap_or(TokenRange::ALL),
+            owners: replicas.hosts.clone(),
+            of_age: core.runtime.wall().0 > began_us.saturating_add(kept_us),
         }
     }
 
@@ -201,7 +178,7 @@ impl Coordinator {
     pub(super) async fn put_hinted(
         &self,
         request: CoordinateRequest,
-        view: &crate::view::View,
+        view: &View,
         deadline: Mono,
     ) -> Result<Context, Box<ClusterError>> {
         let core = &self.core;
@@ -263,17 +240,6 @@ fn own_context(actor: dunlin_types::Actor, record: &Record, given: Option<&Conte
             context
         }
     }
-}
-
-fn too_many_siblings(set: &SiblingSet) -> Box<ClusterError> {
-    let message = format!(
-        "the key has {} siblings, too many or too large to take another; read it, and write what they become with the context",
-        set.values().len()
-    );
-    let mut error = ClusterError::new(ErrorCode::TooManySiblings, message);
-    error.applied = Some(Applied::No);
-    error.context = Some(set.seen().clone());
-    Box::new(error)
 }
 
 /// The expiry of a value written now with that time to live.

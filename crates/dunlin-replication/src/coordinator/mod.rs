@@ -7,6 +7,7 @@ mod coordinate;
 mod errors;
 pub mod get;
 pub mod level;
+mod mint;
 mod put;
 mod read_repair;
 mod recall;

@@ -172,7 +172,16 @@ impl Cluster {
         cluster
     }
 
+    /// Node `index` after a crash that took its disk.
+    pub fn make_incarnation(&self, index: usize, generation: Generation) -> Node {
+        self.make(index, Arc::new(MemFs::new()), generation)
+    }
+
     fn make_node(&self, index: usize, fs: Arc<MemFs>) -> Node {
+        self.make(index, fs, Generation(1))
+    }
+
+    fn make(&self, index: usize, fs: Arc<MemFs>, generation: Generation) -> Node {
         let runtime: SharedRuntime = Arc::new(NodeRuntime(Arc::clone(&self.sim)));
         let address = member(index).internode;
         let port = Arc::new(Port { net: Arc::clone(&self.net), runtime: Arc::clone(&runtime), address });
@@ -188,7 +197,7 @@ impl Cluster {
             store: store.clone(),
             hints: Arc::clone(&hints),
             clock: Arc::new(HlcClock::default()),
-            actor: Actor { host: host(index), generation: Generation(1) },
+            actor: Actor { host: host(index), generation },
             dots: Arc::new(AtomicU64::new(0)),
             config: ReplicationConfig::default(),
         });

@@ -4,12 +4,14 @@ use crate::net::Link;
 use crate::{Cluster, context, key};
 use dunlin_replication::hints::{HintConfig, Hints};
 use dunlin_replication::message::Request;
+use dunlin_replication::repair::compared::{ExchangeId, Side};
+use dunlin_replication::store::{Durability, ReplicaStore};
 use dunlin_storage::fs::MemFs;
 use dunlin_storage::fs::memory::{Fault, OperationKind};
 use dunlin_types::error::Applied;
 use dunlin_types::limits::{MESSAGE_BYTES_MAX, VALUE_BYTES_MAX};
 use dunlin_types::runtime::PlantedBug;
-use dunlin_types::{Consistency, ErrorCode, ReplicaOutcome};
+use dunlin_types::{Consistency, ErrorCode, Generation, Record, ReplicaOutcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -194,7 +196,7 @@ fn an_acknowledgement_waits_for_the_sync_of_its_replica() {
         cluster.put(0, cluster.write(&key("k"), "v", Consistency::All)).await.unwrap();
         assert!(cluster.sim.now_ms() - start >= 200);
         let mut buffered = cluster.write(&key("k"), "v", Consistency::All);
-        buffered.durability = dunlin_replication::store::Durability::Buffered;
+        buffered.durability = Durability::Buffered;
         let start = cluster.sim.now_ms();
         cluster.put(0, buffered).await.unwrap();
         assert!(cluster.sim.now_ms() - start < 100);
@@ -322,5 +324,47 @@ fn a_local_level_is_coordinated_in_the_data_centre_of_the_node_asked() {
         cluster.pause(50).await;
         assert!((0..5).all(|node| cluster.held(node, &key).is_empty()));
         cluster.put(0, cluster.write(&key, "v", Consistency::One)).await.unwrap();
+    });
+}
+
+#[test]
+fn incarnations_that_have_ended_are_closed_once_that_is_proved() {
+    let mut cluster = Cluster::new(3, 3);
+    let key = key("k");
+    cluster.sim.run(async {
+        cluster.put(0, cluster.write(&key, "v", Consistency::All)).await.unwrap();
+    });
+    // Node 0 crashes and comes back in a new incarnation, with its copy.
+    let old = cluster.nodes[0].core.actor;
+    let record = cluster.nodes[0].store.peek(&key).unwrap();
+    cluster.nodes[0] = cluster.make_incarnation(0, Generation(old.generation.0 + 1));
+    let node = &cluster.nodes[0];
+    cluster.sim.run(async {
+        let token = cluster.layout.token(&key);
+        let table = cluster.siblings.id;
+        node.store.merge(table, token, key.clone(), record, Durability::Synced).await.unwrap();
+        let vector = |node: usize| match cluster.nodes[node].store.peek(&key) {
+            Some(Record::Siblings(set)) => set.seen().vector().to_vec(),
+            other => panic!("{other:?}"),
+        };
+        let range = cluster.layout.range_of(cluster.layout.vnode_of(token));
+        let compared = |peer: usize| {
+            let exchange = ExchangeId { peer: crate::host(peer), side: Side::Asker, number: 1 };
+            node.core.compared.begin(table, range, exchange, dunlin_types::Micros(5));
+            node.core.compared.ended(table, range, exchange);
+        };
+        cluster.put(0, cluster.write(&key, "a", Consistency::All)).await.unwrap();
+        compared(1);
+        cluster.put(0, cluster.write(&key, "b", Consistency::All)).await.unwrap();
+        assert!(vector(0).iter().any(|(actor, counter)| *actor == old && *counter == 1), "{:?}", vector(0));
+        compared(2);
+        cluster.put(0, cluster.write(&key, "c", Consistency::All)).await.unwrap();
+        for node in 0..3 {
+            assert!(vector(node).contains(&(old, u64::MAX)), "{:?}", vector(node));
+            assert_eq!(cluster.held(node, &key), ["c"]);
+        }
+        // One entry for what was and one for what is, whatever comes.
+        cluster.put(0, cluster.write(&key, "d", Consistency::All)).await.unwrap();
+        assert_eq!(vector(1).len(), 2);
     });
 }

@@ -1,0 +1,109 @@
+//! The step under a key's lock: a write of a siblings table gets its dot and takes the place of what it has seen.
+
+use super::requests::RequestMemory;
+use crate::message::{Identified, Recalled, RequestId};
+use crate::repair::compared::Compared;
+use dunlin_types::error::Applied;
+use dunlin_types::limits::{SIBLINGS_BYTES_MAX, SIBLINGS_MAX};
+use dunlin_types::record::SiblingSet;
+use dunlin_types::{
+    Actor, ClusterError, Context, Dot, ErrorCode, Generation, HostId, Key, Record, TableId, TokenRange, Value,
+};
+use smallvec::SmallVec;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A write that is about to be made.
+pub(super) struct Mint {
+    pub actor: Actor,
+    pub dots: Arc<AtomicU64>,
+    pub table: TableId,
+    pub key: Key,
+    pub value: Value,
+    /// What it has seen; an upsert has seen what is there.
+    pub context: Option<Context>,
+    pub request: Option<(RequestId, Arc<RequestMemory>)>,
+    /// The same write, known to another replica by its request id.
+    pub known: Option<Recalled>,
+    /// Tells that this was its first time.
+    pub noted: Arc<AtomicBool>,
+    pub ended: Ended,
+}
+
+impl Mint {
+    /// The new record in place of `old`. A write that was made already, by its request id, is not made again: the
+    /// record that has seen it is joined instead.
+    pub fn run(self, old: Option<Record>) -> Result<Record, Box<ClusterError>> {
+        let Mint { actor, table, ref key, ref request, .. } = self;
+        let mut set = match old {
+            Some(Record::Siblings(set)) => set,
+            _ => SiblingSet::default(),
+        };
+        if let (Some((id, requests)), Some(known)) = (request, &self.known) {
+            requests.remember(Identified { id: *id, dot: known.dot }, table, key);
+            let mut record = Record::Siblings(set);
+            record.merge(&known.record);
+            return Ok(record);
+        }
+        if let Some((id, requests)) = request
+            && requests.recall(*id, table, key).is_some()
+        {
+            return Ok(Record::Siblings(set));
+        }
+        let supersedes = self.context.unwrap_or_else(|| set.seen().clone());
+        let bytes = |value: &Value| value.data.as_ref().map_or(0, |data| data.len());
+        let left = set.values().iter().filter(|(dot, _)| !supersedes.covers(*dot));
+        let (count, left_bytes) = left.fold((0, 0), |(n, sum), (_, left)| (n + 1, sum + bytes(left)));
+        if count >= SIBLINGS_MAX || (count > 0 && left_bytes + bytes(&self.value) > SIBLINGS_BYTES_MAX) {
+            return Err(too_many_siblings(&set));
+        }
+        // Under the key's lock, so that counters of one key grow in the order of its writes.
+        let counter = self.dots.fetch_add(1, Ordering::Relaxed) + 1;
+        set.write(&supersedes, actor, counter, self.value);
+        if set.seen().is_open_before(actor)
+            && let Some(last) = self.ended.last_before(actor, table)
+        {
+            set.close(last);
+        }
+        if let Some((id, requests)) = request {
+            requests.remember(Identified { id: *id, dot: Some(Dot { actor, counter }) }, table, key);
+            self.noted.store(true, Ordering::Relaxed);
+        }
+        Ok(Record::Siblings(set))
+    }
+}
+
+/// What it takes to prove that nothing of this host's earlier incarnations is on its way any more: in this one the
+/// vnode was compared with all other owners (a start after a crash forgets what was proved before), and it is so
+/// old that no hint of theirs is delivered any more.
+pub(super) struct Ended {
+    pub compared: Arc<Compared>,
+    pub range: TokenRange,
+    /// The owners, this node among them or not.
+    pub owners: SmallVec<[HostId; 6]>,
+    /// Whether this incarnation is old enough.
+    pub of_age: bool,
+}
+
+impl Ended {
+    /// The last incarnation of the host before this one, if that is proved of all of them.
+    fn last_before(&self, actor: Actor, table: TableId) -> Option<Actor> {
+        let generation = Generation(actor.generation.0.checked_sub(1)?);
+        let peers: BTreeSet<HostId> =
+            self.owners.iter().copied().filter(|host| *host != actor.host).collect();
+        let proved = self.of_age && self.compared.repaired_at(table, self.range, &peers).is_ok();
+        proved.then_some(Actor { generation, ..actor })
+    }
+}
+
+fn too_many_siblings(set: &SiblingSet) -> Box<ClusterError> {
+    let message = format!(
+        "the key has {} siblings, too many or too large to take another; read it, and write what they become with the context",
+        set.values().len()
+    );
+    let mut error = ClusterError::new(ErrorCode::TooManySiblings, message);
+    error.applied = Some(Applied::No);
+    error.context = Some(set.seen().clone());
+    Box::new(error)
+}
