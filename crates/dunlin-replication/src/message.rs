@@ -3,6 +3,7 @@
 //! Every request travels in an [`Envelope`] that names the layouts its sender acts under, so that a
 //! replica which knows better can refuse it. The deadline travels with the transport's call.
 
+use crate::hints::message::{HintsAnswer, HintsRequest};
 use crate::repair::message::{RepairRequest, RepairResponse};
 use crate::store::{Durability, Entry};
 use bytes::Bytes;
@@ -54,6 +55,8 @@ pub enum Request {
     Scan(ScanReplicaRequest),
     /// A step of anti-entropy.
     Repair(RepairRequest),
+    /// Hints for the receiver, or for it to keep. May be repeated.
+    Hints(HintsRequest),
     /// Whether the replica has seen a write with that request id.
     Recall(RecallRequest),
 }
@@ -86,8 +89,6 @@ pub enum MergeReason {
     Write,
     /// Read repair: as a write, but goes on when the disk is too full for clients.
     Repair,
-    /// A delivered hint: not fenced, refused by a host that owns the token in no layout it knows.
-    Hint,
 }
 
 /// A record to join.
@@ -196,6 +197,8 @@ pub enum Response {
     Refused(Refusal),
     /// To `Repair`.
     Repair(RepairResponse),
+    /// To `Hints`.
+    Hints(HintsAnswer),
     /// To `Recall`; `None`: not known here.
     Recalled(Option<Recalled>),
 }
@@ -262,6 +265,8 @@ impl Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hints::message::{HintFate, HintsPurpose};
+    use crate::hints::segment::Hint;
     use dunlin_types::record::SiblingSet;
     use dunlin_types::{Actor, Generation, Value};
     use proptest::prelude::*;
@@ -314,6 +319,16 @@ mod tests {
                 bytes: 20,
             }),
             Request::Repair(RepairRequest::Tables { layout: 4 }),
+            Request::Hints(HintsRequest {
+                purpose: HintsPurpose::StandIn(HostId([4; 16])),
+                hints: vec![Hint {
+                    created: Micros(4),
+                    table: TableId(1),
+                    token: Token(2),
+                    key: key.clone(),
+                    record: record(vec![1]),
+                }],
+            }),
             Request::Recall(RecallRequest {
                 table: TableId(1),
                 token: Token(2),
@@ -336,6 +351,7 @@ mod tests {
             Response::Digest(Some([4; 16])),
             Response::Entries { entries: vec![entry], truncated: true },
             Response::Refused(Refusal::StaleLayout(LayoutStamp { version: 4, digest: 5 })),
+            Response::Hints(HintsAnswer { fates: vec![HintFate::Taken, HintFate::Refused], rate_bytes: 7 }),
         ];
         for answer in answers {
             assert_eq!(Response::decode(&answer.encode()).unwrap(), answer);

@@ -3,8 +3,8 @@
 use crate::coordinator::{CoordinateError, Coordinator, refusal_of};
 use crate::core::{Core, count};
 use crate::message::{
-    Envelope, Fence, MergeReason, MergeRequest, ReadRequest, RecallRequest, Recalled, Refusal, Request,
-    Response, ScanReplicaRequest,
+    Envelope, Fence, MergeRequest, ReadRequest, RecallRequest, Recalled, Refusal, Request, Response,
+    ScanReplicaRequest,
 };
 use crate::repair::Responder;
 use crate::store::StoreError;
@@ -65,6 +65,9 @@ impl Replica {
             Request::Read(request) => self.read(from, fence, request).await,
             Request::Scan(request) => self.scan(from, fence, request).await,
             Request::Recall(request) => self.recall(request).await,
+            Request::Hints(request) => {
+                self.core.hints.take(&self.core, from, fence, request).await.map(Response::Hints)
+            }
             Request::Repair(request) => Ok(Response::Repair(self.repair.handle(from, request).await)),
         };
         result.unwrap_or_else(|refusal| {
@@ -118,7 +121,7 @@ impl Replica {
             self.core.views.report(from, fence.newest);
             return Ok(());
         }
-        if request.reason != MergeReason::Hint && fence.newest != mine {
+        if fence.newest != mine {
             return Err(Refusal::StaleLayout(mine));
         }
         self.check_owner(view, table, request.token)

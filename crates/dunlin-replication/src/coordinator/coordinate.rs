@@ -201,7 +201,7 @@ impl Coordinator {
         let record = Record::Siblings(SiblingSet::detached(&given, dot, value));
         let targets: SmallVec<[HostId; 6]> =
             view.replicas(table, token).hosts.iter().copied().filter(|h| *h != core.me()).collect();
-        match core.hints.add_synced(&targets, request.table, token, &request.key, &record) {
+        match core.hints.add_synced(&targets, request.table, token, &request.key, &record).await {
             Kept::Durable => {}
             kept => {
                 let message = "no replica is up and no hint could be kept";

@@ -240,7 +240,8 @@ impl Spread {
     async fn finish_any(self, round: Round) -> Result<(), Box<ClusterError>> {
         let missing = round.replicas.all() & !round.tally.done();
         let targets: SmallVec<[HostId; 6]> = hosts(&round.replicas, missing).collect();
-        let kept = self.core.hints.add_synced(&targets, self.table, self.token, &self.key, &self.record);
+        let kept =
+            self.core.hints.add_synced(&targets, self.table, self.token, &self.key, &self.record).await;
         if kept == Kept::Durable {
             return Ok(());
         }

@@ -1,22 +1,34 @@
 //! Hinted handoff: records kept for hosts that missed them, until they are up again.
 //!
 //! An optimisation that shortens the time replicas differ; anti-entropy is the guarantee. Kept per
-//! target host in segmented, checksummed files under `hints/<host id>/`. [`delivery`] sends them.
+//! target host in segmented, checksummed files under `hints/<host id>/`. [`delivery`] sends them, [`intake`]
+//! takes them at the other end.
 //!
-//! File writes here are small and buffered by the operating system; only level ANY waits for a sync.
+//! File writes here are small and buffered by the operating system. Only where a hint counts as an
+//! acknowledgement (level ANY, sloppy quorum) is it synced; those that come together share one sync.
 
 pub mod delivery;
+mod intake;
+pub mod message;
+mod pending;
+mod route;
 pub mod segment;
+mod stats;
 mod target;
+
+pub use stats::{HintStats, HintsDropped};
 
 use dunlin_storage::fs::Fs;
 use dunlin_types::runtime::{PlantedBug, SharedRuntime};
-use dunlin_types::{HostId, Key, Micros, Record, TableId, Token};
+use dunlin_types::{HostId, Key, Record, TableId, Token};
+use intake::Intake;
 use parking_lot::Mutex;
+use segment::Hint;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use target::Target;
 use tokio::sync::Notify;
@@ -35,13 +47,11 @@ pub struct HintConfig {
     pub total_bytes_max: u64,
     /// A segment is closed when it reaches this size.
     pub segment_bytes: u64,
-    /// Delivery, bytes a second and target.
+    /// What this node grants to all together that deliver hints to it, bytes a second.
     pub rate_bytes: u64,
-    /// Hints on their way to one target.
-    pub in_flight_max: usize,
     /// How often pending hints are written and delivery is looked after.
     pub tick: Duration,
-    /// How long a delivery of one hint may take.
+    /// How long a delivery of one message may take.
     pub timeout: Duration,
     /// Longest pause after a failed delivery.
     pub backoff_max: Duration,
@@ -55,48 +65,11 @@ impl Default for HintConfig {
             total_bytes_max: 16 << 30,
             segment_bytes: 4 << 20,
             rate_bytes: 16 << 20,
-            in_flight_max: 32,
             tick: Duration::from_millis(200),
             timeout: Duration::from_secs(5),
             backoff_max: Duration::from_secs(30),
         }
     }
-}
-
-/// Hints that were not kept or not delivered, by the rule that dropped them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct HintsDropped {
-    /// The oldest hint of the target is older than the window.
-    pub window: u64,
-    /// The byte bound of the target or of all targets is reached.
-    pub bytes: u64,
-    /// The disk is too full, or a write failed.
-    pub disk: u64,
-    /// Older than the table's `gc_grace`, or the table is gone.
-    pub expired: u64,
-    /// Could not be read back.
-    pub damaged: u64,
-    /// An operator threw them away.
-    pub truncated: u64,
-}
-
-/// How hints for one host stand.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HintStats {
-    /// For whom.
-    pub target: HostId,
-    /// Hints kept now.
-    pub count: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// When the oldest was kept.
-    pub oldest: Option<Micros>,
-    /// Delivered since this node started.
-    pub delivered: u64,
-    /// Dropped since this node started.
-    pub dropped: HintsDropped,
-    /// How long delivery takes at the configured rate, once the target is up.
-    pub eta: Duration,
 }
 
 /// What became of a hint that counts as an acknowledgement.
@@ -119,6 +92,7 @@ pub struct Hints {
     targets: Mutex<BTreeMap<HostId, Target>>,
     /// Held while files are written, so that pending bytes reach their file in order.
     writing: Mutex<()>,
+    intake: Intake,
     disk_full: AtomicBool,
     paused: AtomicBool,
     wake: Notify,
@@ -137,17 +111,20 @@ impl Hints {
         let tenth = fs.space()?.total_bytes / 10;
         let total_bytes_max =
             if tenth == 0 { config.total_bytes_max } else { config.total_bytes_max.min(tenth) };
-        Ok(Arc::new(Hints {
+        let hints = Hints {
             fs,
             runtime,
             config,
             total_bytes_max,
             targets: Mutex::new(targets),
             writing: Mutex::new(()),
+            intake: Intake::default(),
             disk_full: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             wake: Notify::new(),
-        }))
+        };
+        hints.look_at_disk();
+        Ok(Arc::new(hints))
     }
 
     /// Keeps a record for a host. It reaches a file with the next tick, and survives a restart from
@@ -156,27 +133,57 @@ impl Hints {
         if self.runtime.planted(PlantedBug::HealingOff) {
             return true;
         }
-        let now = self.runtime.wall();
+        let created = self.runtime.wall();
+        let (key, record) = (key.clone(), record.clone());
+        self.push(target, Hint { created, table, token, key, record }, true)
+    }
+
+    /// `fresh`: the window of its target counts.
+    fn push(&self, host: HostId, hint: Hint, fresh: bool) -> bool {
+        let token = hint.token;
         let large = {
             let mut targets = self.targets.lock();
             let total: u64 = if targets.len() > 1 { targets.values().map(|t| t.bytes).sum() } else { 0 };
-            let target = targets.entry(target).or_default();
-            if !self.admits(target, total, now) {
+            let target = targets.entry(host).or_default();
+            if !self.admits(target, total, fresh) {
                 return false;
             }
-            target.push(now, table, token, key, record);
-            target.pending.len() as u64 >= self.config.segment_bytes / 4
+            target.push(hint);
+            target.pending.bytes() >= self.config.segment_bytes / 4
         };
         if large {
-            self.write_target(target, false);
+            self.write_target(host, false);
         }
-        self.runtime.event("hint_kept", target.short(), token.0);
+        self.runtime.event("hint_kept", host.short(), token.0);
         self.wake.notify_one();
         true
     }
 
-    /// Keeps a record for hosts where a hint counts as an acknowledgement: the best that became of one.
-    pub(crate) fn add_synced(
+    /// Keeps hints that count as acknowledgements: what became of each. Those that other tasks want to keep
+    /// at the same time share the sync. Dropped early, they may be kept or not.
+    pub(crate) async fn keep_synced(&self, target: HostId, hints: Vec<Hint>, fresh: bool) -> Vec<Kept> {
+        let healing_off = self.runtime.planted(PlantedBug::HealingOff);
+        self.look_at_disk();
+        let lost = self.lost(target);
+        let kept: Vec<bool> =
+            hints.into_iter().map(|hint| healing_off || self.push(target, hint, fresh)).collect();
+        let written = if kept.contains(&true) {
+            breathe().await;
+            // Another task may have taken them along in a write of its own that failed.
+            self.write_target(target, true) && self.lost(target) == lost
+        } else {
+            false
+        };
+        let fate = |kept| match (kept, written) {
+            (false, _) => Kept::Nowhere,
+            (true, false) => Kept::Unsure,
+            (true, true) => Kept::Durable,
+        };
+        kept.into_iter().map(fate).collect()
+    }
+
+    /// Keeps a record for each of these hosts, where one kept hint counts: the best that became of one.
+    pub(crate) async fn add_synced(
         &self,
         targets: &[HostId],
         table: TableId,
@@ -184,28 +191,25 @@ impl Hints {
         key: &Key,
         record: &Record,
     ) -> Kept {
-        let mut kept = Kept::Nowhere;
+        let mut best = Kept::Nowhere;
         for &target in targets {
-            let lost = self.lost(target);
-            if !self.add(target, table, token, key, record) {
-                continue;
-            }
-            // Another task may have taken the hint along in a write of its own that failed.
-            let durable = self.write_target(target, true) && self.lost(target) == lost;
-            kept = kept.max(if durable { Kept::Durable } else { Kept::Unsure });
+            let (key, record) = (key.clone(), record.clone());
+            let hint = Hint { created: self.runtime.wall(), table, token, key, record };
+            best = self.keep_synced(target, vec![hint], true).await.into_iter().fold(best, Kept::max);
         }
-        kept
+        best
     }
 
     fn lost(&self, target: HostId) -> u64 {
-        self.targets.lock().get(&target).map_or(0, |t| t.dropped.disk)
+        self.targets.lock().get(&target).map_or(0, |t| t.lost)
     }
 
-    fn admits(&self, target: &mut Target, total: u64, now: Micros) -> bool {
+    fn admits(&self, target: &mut Target, total: u64, fresh: bool) -> bool {
+        let now = self.runtime.wall();
         let age = target.oldest().map_or(0, |oldest| now.0.saturating_sub(oldest.0));
         if self.disk_full.load(Ordering::Relaxed) {
             target.dropped.disk += 1;
-        } else if u128::from(age) > self.config.window.as_micros() {
+        } else if fresh && u128::from(age) > self.config.window.as_micros() {
             target.dropped.window += 1;
         } else if target.bytes >= self.config.target_bytes_max
             || total.max(target.bytes) >= self.total_bytes_max
@@ -216,6 +220,13 @@ impl Hints {
         }
         self.runtime.event("hint_dropped", target.dropped.window, target.dropped.bytes);
         false
+    }
+
+    /// From 90 % full on no new hints are kept.
+    fn look_at_disk(&self) {
+        if let Ok(space) = self.fs.space() {
+            self.disk_full.store(space.free_bytes < space.total_bytes / 10, Ordering::Relaxed);
+        }
     }
 
     /// Writes what is pending to the files; with `sync`, makes it durable. At a clean stop the server
@@ -231,9 +242,7 @@ impl Hints {
         for host in pending {
             self.write_target(host, sync);
         }
-        if let Ok(space) = self.fs.space() {
-            self.disk_full.store(space.free_bytes < space.total_bytes / 10, Ordering::Relaxed);
-        }
+        self.look_at_disk();
     }
 
     /// Whether the pending hints of a target are in its file (and durable). On an error they are dropped.
@@ -264,14 +273,20 @@ impl Hints {
     /// How hints stand, per target that has or had any.
     pub fn stats(&self) -> Vec<HintStats> {
         let targets = self.targets.lock();
-        let stats = targets.iter().map(|(host, target)| HintStats {
-            target: *host,
-            count: target.count,
-            bytes: target.bytes,
-            oldest: target.oldest(),
-            delivered: target.delivered,
-            dropped: target.dropped,
-            eta: Duration::from_secs(target.bytes / self.config.rate_bytes.max(1)),
+        let stats = targets.iter().map(|(host, target)| {
+            let rate = target.rate_bytes.unwrap_or(self.config.rate_bytes).max(1);
+            HintStats {
+                target: *host,
+                count: target.count,
+                bytes: target.bytes,
+                oldest: target.oldest(),
+                delivered: target.delivered,
+                moved: target.moved,
+                dropped: target.dropped,
+                paused: target.paused || self.is_paused(),
+                rate_bytes: target.rate_bytes,
+                eta: Duration::from_secs(target.bytes.div_ceil(rate)),
+            }
         });
         stats.collect()
     }
@@ -286,15 +301,25 @@ impl Hints {
         !self.disk_full.load(Ordering::Relaxed) && self.count() == 0
     }
 
-    /// Stops or resumes delivery; hints are still kept.
-    pub fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
+    /// Stops or resumes delivery to one host, or to all; hints are still kept. Forgotten when the node stops.
+    pub fn set_paused(&self, only: Option<HostId>, paused: bool) {
+        match only {
+            Some(host) => self.targets.lock().entry(host).or_default().paused = paused,
+            None => {
+                self.paused.store(paused, Ordering::Relaxed);
+                self.targets.lock().values_mut().for_each(|target| target.paused = false);
+            }
+        }
         self.wake.notify_one();
     }
 
-    /// Whether delivery is stopped.
+    /// Whether all delivery is stopped.
     pub fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
+    }
+
+    fn is_paused_for(&self, host: HostId) -> bool {
+        self.is_paused() || self.targets.lock().get(&host).is_some_and(|target| target.paused)
     }
 
     /// Throws away the hints for one host, or for all.
@@ -307,16 +332,26 @@ impl Hints {
         }
     }
 
+    /// What [`Hints::is_delivered`] takes: the hints kept so far, for one host or for all.
+    pub fn mark(&self, only: Option<HostId>) -> HintsMark {
+        let targets = self.targets.lock();
+        let wanted = targets.iter().filter(|(host, _)| only.is_none_or(|only| only == **host));
+        HintsMark(wanted.map(|(host, target)| (*host, target.added)).collect())
+    }
+
+    /// Whether every hint kept before the mark was made is delivered or dropped.
+    pub fn is_delivered(&self, mark: &HintsMark) -> bool {
+        let targets = self.targets.lock();
+        mark.0.iter().all(|(host, added)| targets.get(host).is_none_or(|t| t.removed() >= *added))
+    }
+
     /// Ends when every hint kept before the call is delivered or dropped (`true`), or after `timeout`
     /// (`false`).
-    pub async fn wait_delivered(&self, timeout: Duration) -> bool {
-        let goal: Vec<(HostId, u64)> = self.targets.lock().iter().map(|(host, t)| (*host, t.added)).collect();
+    pub async fn wait_delivered(&self, only: Option<HostId>, timeout: Duration) -> bool {
+        let mark = self.mark(only);
         let deadline = self.runtime.mono().after(timeout);
         loop {
-            let reached = {
-                let targets = self.targets.lock();
-                goal.iter().all(|(host, added)| targets.get(host).is_none_or(|t| t.removed() >= *added))
-            };
+            let reached = self.is_delivered(&mark);
             let left = deadline.since(self.runtime.mono());
             if reached || left.is_zero() {
                 return reached;
@@ -324,4 +359,22 @@ impl Hints {
             self.runtime.sleep(self.config.tick.min(left)).await;
         }
     }
+}
+
+/// A moment, in hints kept for each host.
+#[derive(Clone, Debug)]
+pub struct HintsMark(Vec<(HostId, u64)>);
+
+/// Lets every other task that is ready go first, once.
+async fn breathe() {
+    let mut waited = false;
+    std::future::poll_fn(|context| {
+        if waited {
+            return Poll::Ready(());
+        }
+        waited = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

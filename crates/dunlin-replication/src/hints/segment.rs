@@ -15,7 +15,7 @@ pub const HEADER_BYTES: usize = 28;
 const FRAME_BYTES: usize = 8;
 
 /// A record kept for a host that missed it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Hint {
     /// When it was kept, by the wall clock of its keeper.
     pub created: Micros,

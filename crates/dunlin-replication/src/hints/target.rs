@@ -1,10 +1,11 @@
 //! The hints of one target host: what is in files, what is not yet, and the numbers about both.
 
+use super::pending::{Encoded, Pending, Place};
 use super::segment::{self, Hint};
 use super::{DIR, HintsDropped};
 use bytes::Bytes;
 use dunlin_storage::fs::{self, File, Fs, OpenMode};
-use dunlin_types::{HostId, Key, Micros, Record, TableId, Token};
+use dunlin_types::{HostId, Micros};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -16,8 +17,18 @@ pub(super) struct Segment {
     count: u64,
     bytes: u64,
     oldest: Micros,
-    /// Hints at its beginning that were delivered since it was opened for delivery.
-    done: u64,
+    progress: Progress,
+}
+
+/// How far the delivery of a segment is. Its hints go in the order of their places.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// Everything up to this place is done.
+    pub done: Option<Place>,
+    pub delivered: u64,
+    pub moved: u64,
+    pub gc_grace: u64,
+    pub table: u64,
 }
 
 /// The segment that is appended to.
@@ -29,23 +40,13 @@ pub(super) struct Open {
     dirty: bool,
 }
 
-/// Encoded hints that are in no file yet.
-#[derive(Default)]
-pub(super) struct Pending {
-    bytes: Vec<u8>,
-    count: u64,
-    oldest: Micros,
-}
-
 #[derive(Default)]
 pub(super) struct Target {
     segments: VecDeque<Segment>,
     open: Option<Open>,
     /// Closed segments that are not synced.
     unsynced: Vec<Arc<dyn File>>,
-    pub pending: Vec<u8>,
-    pending_count: u64,
-    pending_oldest: Micros,
+    pub pending: Pending,
     /// Pending hints that are being written.
     writing: Option<(u64, Micros)>,
     next_number: u64,
@@ -55,7 +56,21 @@ pub(super) struct Target {
     /// Hints ever kept, those found at the start included.
     pub added: u64,
     pub delivered: u64,
+    pub moved: u64,
     pub dropped: HintsDropped,
+    /// Hints that were taken and then lost by a write that failed.
+    pub lost: u64,
+    /// Whether an operator stopped their delivery.
+    pub paused: bool,
+    /// Bytes a second that the target granted last, while something is delivered.
+    pub rate_bytes: Option<u64>,
+}
+
+impl Progress {
+    /// Hints that are done, however.
+    fn total(&self) -> u64 {
+        self.delivered + self.moved + self.gc_grace + self.table
+    }
 }
 
 impl Target {
@@ -74,7 +89,13 @@ impl Target {
                 fs.remove(&path(host, number))?;
                 continue;
             };
-            let segment = Segment { number, count: hints.len() as u64, bytes: entry.bytes, oldest, done: 0 };
+            let segment = Segment {
+                number,
+                count: hints.len() as u64,
+                bytes: entry.bytes,
+                oldest,
+                progress: Progress::default(),
+            };
             target.count += segment.count;
             target.bytes += segment.bytes;
             target.segments.push_back(segment);
@@ -85,9 +106,8 @@ impl Target {
 
     /// When the oldest hint was kept.
     pub(super) fn oldest(&self) -> Option<Micros> {
-        let pending = (self.pending_count > 0).then_some(self.pending_oldest);
         let writing = self.writing.map(|(_, oldest)| oldest);
-        self.segments.iter().map(|s| s.oldest).chain(writing).chain(pending).min()
+        self.segments.iter().map(|s| s.oldest).chain(writing).chain(self.pending.oldest()).min()
     }
 
     /// Hints that are gone again, delivered or dropped after they were kept. They go in the order they came.
@@ -100,25 +120,20 @@ impl Target {
     }
 
     /// Takes a new hint into memory.
-    pub(super) fn push(&mut self, now: Micros, table: TableId, token: Token, key: &Key, record: &Record) {
-        let before = self.pending.len();
-        segment::put_hint(&mut self.pending, now, table, token, key, record);
-        if self.pending_count == 0 {
-            self.pending_oldest = now;
+    pub(super) fn push(&mut self, hint: Hint) {
+        let before = self.pending.bytes();
+        if self.pending.add(hint) {
+            self.count += 1;
+            self.added += 1;
         }
-        self.pending_count += 1;
-        self.count += 1;
-        self.added += 1;
-        self.bytes += (self.pending.len() - before) as u64;
+        self.bytes = (self.bytes + self.pending.bytes()).saturating_sub(before);
     }
 
     /// Hands out what is to be written, and where.
-    pub(super) fn take_pending(&mut self) -> (Open, Pending) {
-        let bytes = std::mem::take(&mut self.pending);
-        let count = std::mem::take(&mut self.pending_count);
-        let pending = Pending { bytes, count, oldest: self.pending_oldest };
-        if count > 0 {
-            self.writing = Some((count, self.pending_oldest));
+    pub(super) fn take_pending(&mut self) -> (Open, Encoded) {
+        let pending = self.pending.take();
+        if pending.count > 0 {
+            self.writing = Some((pending.count, pending.oldest));
         }
         let open = self.open.take().unwrap_or_else(|| {
             self.next_number += 1;
@@ -128,21 +143,23 @@ impl Target {
     }
 
     /// Takes back the segment after a write.
-    pub(super) fn put_open(&mut self, open: Open, pending: Pending, segment_bytes: u64) {
+    pub(super) fn put_open(&mut self, open: Open, pending: Encoded, segment_bytes: u64) {
         self.writing = None;
         if pending.count > 0 {
             let bytes = pending.bytes.len() as u64;
+            self.bytes = (self.bytes + bytes).saturating_sub(pending.estimate);
             match self.segments.back_mut().filter(|s| s.number == open.number) {
                 Some(segment) => {
                     segment.count += pending.count;
                     segment.bytes += bytes;
+                    segment.oldest = segment.oldest.min(pending.oldest);
                 }
                 None => self.segments.push_back(Segment {
                     number: open.number,
                     count: pending.count,
                     bytes,
                     oldest: pending.oldest,
-                    done: 0,
+                    progress: Progress::default(),
                 }),
             }
         }
@@ -165,37 +182,40 @@ impl Target {
     }
 
     /// A write failed: its hints are lost, and the segment is left as it is.
-    pub(super) fn lose(&mut self, pending: Pending) {
+    pub(super) fn lose(&mut self, pending: Encoded) {
         self.writing = None;
         self.count -= pending.count;
-        self.bytes = self.bytes.saturating_sub(pending.bytes.len() as u64);
+        self.bytes = self.bytes.saturating_sub(pending.estimate);
         self.dropped.disk += pending.count;
+        self.lost += pending.count;
     }
 
-    /// The oldest segment, closed for appending, with how many of its hints were delivered already.
-    pub(super) fn first_segment(&mut self) -> Option<(u64, u64)> {
-        let (number, done) = self.segments.front().map(|s| (s.number, s.done))?;
+    /// The oldest segment, closed for appending, with how far its delivery is.
+    pub(super) fn first_segment(&mut self) -> Option<(u64, Progress)> {
+        let (number, progress) = self.segments.front().map(|s| (s.number, s.progress.clone()))?;
         if let Some(open) = self.open.take_if(|open| open.number == number) {
             self.close(open);
         }
-        Some((number, done))
+        Some((number, progress))
     }
 
-    /// Notes that so many hints at the front of the segment need no more work.
-    pub(super) fn set_done(&mut self, number: u64, done: u64) {
+    /// Notes how far the delivery of the oldest segment is.
+    pub(super) fn set_progress(&mut self, number: u64, progress: &Progress) {
         if let Some(segment) = self.segments.front_mut().filter(|s| s.number == number) {
-            segment.done = done;
+            segment.progress = progress.clone();
         }
     }
 
-    /// Removes the oldest segment; `read` of its hints could be read back, `expired` of them were dropped.
-    pub(super) fn remove_first(&mut self, fs: &dyn Fs, host: HostId, number: u64, read: u64, expired: u64) {
+    /// Removes the oldest segment, all of whose hints that can be read are done.
+    pub(super) fn remove_first(&mut self, fs: &dyn Fs, host: HostId, number: u64, progress: &Progress) {
         let Some(segment) = self.segments.pop_front_if(|s| s.number == number) else { return };
         self.count -= segment.count;
         self.bytes = self.bytes.saturating_sub(segment.bytes);
-        self.delivered += read.saturating_sub(expired);
-        self.dropped.expired += expired;
-        self.dropped.damaged += segment.count.saturating_sub(read);
+        self.delivered += progress.delivered;
+        self.moved += progress.moved;
+        self.dropped.gc_grace += progress.gc_grace;
+        self.dropped.table += progress.table;
+        self.dropped.damaged += segment.count.saturating_sub(progress.total());
         remove_file(fs, host, number);
     }
 
@@ -207,7 +227,6 @@ impl Target {
         self.open = None;
         self.unsynced.clear();
         self.pending.clear();
-        self.pending_count = 0;
         self.count = 0;
         self.bytes = 0;
     }
@@ -224,7 +243,7 @@ pub(super) fn append(
     fs: &dyn Fs,
     host: HostId,
     open: &mut Open,
-    pending: &Pending,
+    pending: &Encoded,
     sync: bool,
 ) -> io::Result<()> {
     if pending.bytes.is_empty() && open.file.is_none() {

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests speak for themselves")]
 
 mod get;
+mod handoff;
 mod hints;
 mod layouts;
 mod net;

@@ -181,7 +181,7 @@ pub struct ReplicationSection {
     pub hints_window_s: u64,
     /// Most bytes of hints for one node.
     pub hints_target_size_max: Size,
-    /// Delivery of hints, bytes a second and node.
+    /// Hints that this node takes from all that deliver to it, bytes a second; less while clients keep it busy.
     pub hints_rate: Size,
 }
 

@@ -109,7 +109,7 @@ pub(super) fn attention(node: &Node) -> Vec<String> {
     if hints > 0 {
         lines.push(format!("{hints} hints wait here"));
     }
-    let dropped = node.hints.stats().iter().any(|h| h.dropped.window + h.dropped.bytes + h.dropped.disk > 0);
+    let dropped = node.hints.stats().iter().any(|h| h.dropped.refused() > 0);
     if dropped {
         lines.push("some hints were not kept (window, size or disk): repair owns the difference".to_owned());
     }

@@ -1,0 +1,73 @@
+//! How hints stand, for operators and metrics.
+
+use dunlin_types::{HostId, Micros};
+use std::time::Duration;
+
+/// Hints that were not kept or not delivered, by the rule that dropped them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HintsDropped {
+    /// The oldest hint of the target is older than the window.
+    pub window: u64,
+    /// The byte bound of the target or of all targets is reached.
+    pub bytes: u64,
+    /// The disk is too full, or a write failed.
+    pub disk: u64,
+    /// Older than the table's `gc_grace`: what they hold may have been deleted and forgotten since.
+    pub gc_grace: u64,
+    /// The table is gone.
+    pub table: u64,
+    /// Could not be read back.
+    pub damaged: u64,
+    /// An operator threw them away.
+    pub truncated: u64,
+}
+
+impl HintsDropped {
+    /// Each rule by its name, with how many it dropped.
+    pub fn by_rule(&self) -> [(&'static str, u64); 7] {
+        [
+            ("window", self.window),
+            ("bytes", self.bytes),
+            ("disk", self.disk),
+            ("gc_grace", self.gc_grace),
+            ("table", self.table),
+            ("damaged", self.damaged),
+            ("truncated", self.truncated),
+        ]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.by_rule().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Those that were refused from the start, so that repair owns the difference.
+    pub fn refused(&self) -> u64 {
+        self.window + self.bytes + self.disk
+    }
+}
+
+/// How hints for one host stand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HintStats {
+    /// For whom.
+    pub target: HostId,
+    /// Hints kept now. Those of one key that came close together are one.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest was kept.
+    pub oldest: Option<Micros>,
+    /// Delivered since this node started.
+    pub delivered: u64,
+    /// Given to another node to keep since this node started, because this one leaves.
+    pub moved: u64,
+    /// Dropped since this node started.
+    pub dropped: HintsDropped,
+    /// Whether an operator stopped their delivery.
+    pub paused: bool,
+    /// Bytes a second that the target granted last; `None` while nothing is delivered.
+    pub rate_bytes: Option<u64>,
+    /// How long delivery takes at that rate, or at the one this node would grant, once the target is up.
+    pub eta: Duration,
+}
