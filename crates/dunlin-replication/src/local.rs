@@ -74,6 +74,21 @@ impl Local {
         Box::pin(async move { update.await?.durable.await })
     }
 
+    /// The same for a record that this node coordinates for a client: refused where there is no room for it.
+    pub fn merge_write(
+        &self,
+        table: TableId,
+        token: Token,
+        key: Key,
+        record: Record,
+        durability: Durability,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        match self.store.takes_client_writes() {
+            Ok(()) => self.merge(table, token, key, record, durability),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
     /// Reads, changes and writes in one step; see [`ReplicaStore::update`].
     pub async fn update(
         &self,

@@ -3,8 +3,8 @@
 use crate::coordinator::{CoordinateError, Coordinator, refusal_of};
 use crate::core::{Core, count};
 use crate::message::{
-    Envelope, Fence, MergeRequest, ReadRequest, RecallRequest, Recalled, Refusal, Request, Response,
-    ScanReplicaRequest,
+    Envelope, Fence, MergeReason, MergeRequest, ReadRequest, RecallRequest, Recalled, Refusal, Request,
+    Response, ScanReplicaRequest,
 };
 use crate::repair::Responder;
 use crate::store::StoreError;
@@ -81,6 +81,9 @@ impl Replica {
     async fn merge(&self, from: HostId, fence: Fence, request: MergeRequest) -> Result<Response, Refusal> {
         let view = self.core.views.load();
         self.check_write(&view, from, fence, &request)?;
+        if request.reason == MergeReason::Write {
+            self.core.local.store.takes_client_writes().map_err(|error| self.refusal(error))?;
+        }
         let MergeRequest { table, token, ref key, ref record, durability, .. } = request;
         let merged = self.core.local.merge(table, token, key.clone(), record.clone(), durability).await;
         merged.map_err(|error| self.refusal(error))?;

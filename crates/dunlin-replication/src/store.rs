@@ -104,6 +104,11 @@ pub trait ReplicaStore: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Whether there is room for what clients write. What heals copies goes on without it.
+    fn takes_client_writes(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Whether reads for clients may count on this copy of a range. Repair reads it all the same.
     /// Error: data of it was lost and is not back yet.
     fn serves(&self, _table: TableId, _range: TokenRange) -> Result<(), StoreError> {

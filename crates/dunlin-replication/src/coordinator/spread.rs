@@ -132,7 +132,7 @@ impl Spread {
         // The own copy last: the others are on their way while it syncs.
         if let Some(index) = own {
             let done = durable.unwrap_or_else(|| {
-                self.core.local.merge(
+                self.core.local.merge_write(
                     self.table,
                     self.token,
                     self.key.clone(),

@@ -51,6 +51,10 @@ impl Hints {
         if request.hints.len() > HINTS_MAX {
             return Err(Refusal::Malformed);
         }
+        if request.purpose == HintsPurpose::Deliver && core.local.store.takes_client_writes().is_err() {
+            // They were writes of clients; their sender keeps them until there is room.
+            return Err(Refusal::DiskFull);
+        }
         let fates = match request.purpose {
             HintsPurpose::Deliver => join_own(core, from, fence, request.hints).await?,
             HintsPurpose::StandIn(target) => self.keep_all(target, request.hints, true).await,

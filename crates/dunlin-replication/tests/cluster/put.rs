@@ -368,3 +368,23 @@ fn incarnations_that_have_ended_are_closed_once_that_is_proved() {
         assert_eq!(vector(1).len(), 2);
     });
 }
+
+#[test]
+fn a_full_replica_takes_no_client_writes_of_other_coordinators_but_is_healed() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        cluster.nodes[2].store.full.store(true, Ordering::SeqCst);
+        for (table, name) in [(&cluster.siblings, "a"), (&cluster.latest, "b")] {
+            let mut write = cluster.write(&key(name), "v", Consistency::All);
+            write.table = Arc::clone(table);
+            let error = cluster.put(0, write.clone()).await.unwrap_err();
+            assert_eq!((error.received, error.applied), (2, Some(Applied::Maybe)));
+            write.consistency = Consistency::Quorum;
+            cluster.put(0, write).await.unwrap();
+            assert!(cluster.held(2, &key(name)).is_empty());
+        }
+        // Read repair goes on.
+        assert_eq!(cluster.values(0, &key("a"), Consistency::All).await, ["v"]);
+        assert_eq!(cluster.held(2, &key("a")), ["v"]);
+    });
+}

@@ -13,6 +13,8 @@ pub struct MemStore {
     records: Mutex<BTreeMap<(TableId, Token, Key), Record>>,
     pub damaged: AtomicBool,
     pub read_only: AtomicBool,
+    /// No room for client writes.
+    pub full: AtomicBool,
     /// Updates fail after the change was made.
     pub fails_late: AtomicBool,
     /// How long a sync takes, ms.
@@ -27,6 +29,7 @@ impl MemStore {
             records: Mutex::default(),
             damaged: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             fails_late: AtomicBool::new(false),
             sync_ms: AtomicU64::new(0),
             read_ms: AtomicU64::new(0),
@@ -59,6 +62,13 @@ impl MemStore {
 }
 
 impl ReplicaStore for MemStore {
+    fn takes_client_writes(&self) -> Result<(), StoreError> {
+        match self.full.load(Ordering::SeqCst) {
+            true => Err(StoreError::DiskFull("test".into())),
+            false => Ok(()),
+        }
+    }
+
     fn get(
         &self,
         table: TableId,

@@ -121,6 +121,10 @@ impl ReplicaStore for InlineStore {
         ready(self.shared().engine.commit().map(drop).map_err(store_error))
     }
 
+    fn takes_client_writes(&self) -> Result<(), StoreError> {
+        self.shared().takes_client_writes()
+    }
+
     fn serves(&self, table: TableId, range: TokenRange) -> Result<(), StoreError> {
         self.shared().lost.check(table, range)
     }

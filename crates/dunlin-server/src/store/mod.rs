@@ -4,8 +4,7 @@
 //! *committer* then makes them durable, many at a time, and wakes those who wait. [`threaded`] runs it on a
 //! thread of its own, [`inline`] on virtual time. Reads run on the caller's thread.
 //!
-//! Thin as yet: a read that misses the caches blocks its runtime for the time of a disk read; the 95 %
-//! rule of the disk refuses writes coordinated here, not the records that other coordinators send.
+//! Thin as yet: a read that misses the caches blocks its runtime for the time of a disk read.
 
 pub mod inline;
 mod lost;
@@ -127,6 +126,16 @@ impl Shared {
         }
     }
 
+    fn takes_client_writes(&self) -> Result<(), StoreError> {
+        match self.disk_full.load(Ordering::Relaxed) {
+            true => {
+                let why = "the disk is 95 % full: client writes stop, everything else goes on";
+                Err(StoreError::DiskFull(why.into()))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Takes no more writes; waits for those that are on their way into the log.
     fn shut(&self) {
         *self.closed.write() = true;
@@ -224,11 +233,7 @@ impl Shared {
         let _entered = self.enter()?;
         // A write without a context supersedes what is held here, which must be all there is.
         self.lost.check(table, TokenRange { first: token, last: token })?;
-        if self.disk_full.load(Ordering::Relaxed) {
-            return Err(StoreError::DiskFull(
-                "the disk is 95 % full: client writes stop, everything else goes on".into(),
-            ));
-        }
+        self.takes_client_writes()?;
         let goal = Goal::from(durability);
         let change = |present| change(present).inspect(|record| self.taking(table, token, record));
         match self.engine.update(table, token, key, change, goal == Goal::Durable) {

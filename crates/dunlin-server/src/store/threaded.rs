@@ -348,6 +348,10 @@ impl ReplicaStore for ThreadedStore {
         self.run(Box::new(|engine| engine.commit().map(drop)))
     }
 
+    fn takes_client_writes(&self) -> Result<(), StoreError> {
+        self.shared().takes_client_writes()
+    }
+
     fn serves(&self, table: TableId, range: TokenRange) -> Result<(), StoreError> {
         self.shared().lost.check(table, range)
     }
