@@ -12,7 +12,7 @@
 use crate::message::LayoutStamp;
 use crate::repair::exchange::RepairError;
 use crate::repair::message::Purpose;
-use crate::repair::{Repairer, With};
+use crate::repair::{Done, Repairer, With};
 use crate::view::{Placed, View, stamp};
 use dunlin_types::{HostId, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,8 +86,8 @@ impl Handover {
         heir: HostId,
         version: u64,
     ) -> Result<(), RepairError> {
-        let mut finished = |range: TokenRange, _| {
-            self.done.insert((table, range.first));
+        let mut finished = |done: Done| {
+            self.done.insert((table, done.range.first));
         };
         let with = With { table, host: heir, layout: version, purpose: Purpose::Handover };
         let outcome = repairer.compare(with, ranges, &mut finished).await?.outcome;

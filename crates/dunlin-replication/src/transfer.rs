@@ -28,7 +28,7 @@ use crate::handover::{Handover, losses};
 use crate::message::LayoutStamp;
 use crate::repair::exchange::{Peer, RepairError, RepairOutcome};
 use crate::repair::message::{Purpose, RepairRequest, RepairResponse};
-use crate::repair::{Repairer, With};
+use crate::repair::{Done, Repairer, With};
 use crate::store::StoreError;
 use crate::view::{Placed, View, stamp};
 use dunlin_types::consistency::majority;
@@ -226,9 +226,9 @@ async fn pull(
         by_table.entry(gain.table).or_default().push(gain.range);
     }
     for (table, ranges) in by_table {
-        let mut finished = |range: TokenRange, outcome: RepairOutcome| {
-            pulled.0.insert((table, range.first, source));
-            state.outcome.add(outcome);
+        let mut finished = |done: Done| {
+            pulled.0.insert((table, done.range.first, source));
+            state.outcome.add(done.outcome);
         };
         let with = With { table, host: source, layout: version, purpose: Purpose::Transfer };
         repairer.compare(with, &ranges, &mut finished).await?;

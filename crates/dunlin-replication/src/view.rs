@@ -365,12 +365,19 @@ pub struct Views {
     current: ArcSwap<View>,
     changed: Notify,
     news: OnceLock<Arc<dyn LayoutNews>>,
+    /// The highest version that a peer was found to know.
+    heard: AtomicU64,
 }
 
 impl Views {
     /// Starts with that view.
     pub fn new(view: View) -> Views {
-        Views { current: ArcSwap::from_pointee(view), changed: Notify::new(), news: OnceLock::new() }
+        Views {
+            current: ArcSwap::from_pointee(view),
+            changed: Notify::new(),
+            news: OnceLock::new(),
+            heard: AtomicU64::new(0),
+        }
     }
 
     /// Names who is told of newer layouts. Only the first call counts.
@@ -396,9 +403,16 @@ impl Views {
 
     /// Passes on that a peer knows a layout this node does not.
     pub fn report(&self, peer: HostId, stamp: LayoutStamp) {
+        self.heard.fetch_max(stamp.version, Ordering::AcqRel);
         if let Some(news) = self.news.get() {
             news.peer_knows(peer, stamp);
         }
+    }
+
+    /// Whether some peer acts under a newer layout than the present view's newest: writes made under it may be here
+    /// already.
+    pub fn is_behind(&self) -> bool {
+        self.heard.load(Ordering::Acquire) > self.peek().fence.newest.version
     }
 
     /// Waits until the view satisfies the condition. Unbounded: bound it from outside. Safe to drop.

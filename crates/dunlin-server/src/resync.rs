@@ -1,14 +1,14 @@
-//! Gets back what this node lost: compares tables with every other replica until all of them agree.
+//! Gets back what this node lost, from every other replica; until then its copy is read by nobody and given to nobody.
 
 use crate::membership::Membership;
-use crate::store::LostRanges;
-use dunlin_replication::repair::{RepairScope, Repairer};
+use crate::store::{LostMark, LostRanges};
+use dunlin_replication::repair::Repairer;
 use dunlin_types::TableId;
 use dunlin_types::runtime::SharedRuntime;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it is looked whether something was lost, or a comparison that failed is tried again.
+/// How often it is looked whether something was lost, or what failed is tried again.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The task; see the module's comment.
@@ -25,9 +25,9 @@ impl Resync {
             // Without a layout nobody can tell who the other replicas are.
             let view = self.membership.views().load();
             if view.read_layout().is_some_and(|layout| layout.contains(view.me)) {
-                for (table, ranges) in self.lost.all() {
-                    if self.is_back(table).await
-                        && let Err(error) = self.lost.remove(table, &ranges)
+                for (table, mark) in self.lost.marks() {
+                    if self.is_back(table, &mark).await
+                        && let Err(error) = self.lost.remove(table, &mark)
                     {
                         tracing::warn!(%table, %error, "it could not be noted that lost data is back");
                     }
@@ -37,25 +37,28 @@ impl Resync {
         }
     }
 
-    /// Compares a table with every other replica.
-    async fn is_back(&self, table: TableId) -> bool {
+    async fn is_back(&self, table: TableId, mark: &LostMark) -> bool {
         let view = self.membership.views().load();
         let Some(def) = view.schema.table_by_id(table) else {
             // The schema is durable before the engine's tables: this one was dropped.
             return true;
         };
-        let (keyspace, name) = (def.keyspace.clone(), def.name.clone());
-        let scope = RepairScope { keyspace: Some(keyspace.clone()), table: Some(name.clone()), peer: None };
-        let report = self.repairer.run_once(&scope, &|_| {}).await;
-        if report.pairs.is_empty() {
-            tracing::warn!(%keyspace, table = %name, "data was lost, and no other node has a copy of it");
-        }
-        let complete = report.is_complete();
-        if complete {
-            let records = report.total().outcome.records_received;
-            tracing::info!(%keyspace, table = %name, records, "data that was lost is back");
-        }
+        let (keyspace, name) = (&def.keyspace, &def.name);
+        let done = self.repairer.resync(table, &mark.ranges).await;
+        // Owners of a new layout have to be asked too.
+        let complete = done.is_ok() && !self.membership.views().load().supersedes(&view);
         self.runtime.event("resync", table.0, u64::from(complete));
+        match done {
+            Ok(done) if complete => {
+                if done.peers == 0 {
+                    tracing::warn!(%keyspace, table = %name, "data was lost, and no other node has a copy of it");
+                }
+                let records = done.outcome.records_received;
+                tracing::info!(%keyspace, table = %name, records, deleted = done.deleted, "data that was lost is back");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%keyspace, table = %name, %error, "lost data is not back yet"),
+        }
         complete
     }
 }

@@ -6,7 +6,8 @@ mod support;
 use dunlin_server::Node;
 use dunlin_server::config::Config;
 use dunlin_storage::Engine;
-use dunlin_storage::fs::MemFs;
+use dunlin_storage::fs::{MemFs, replace_file};
+use dunlin_storage::snapshot::RESTORED;
 use dunlin_types::{TableId, TokenRange};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,14 @@ async fn cluster() -> (Arc<Hub>, Vec<Arc<Node>>) {
     let nodes: Vec<_> = (1..=3u16).map(|i| start(&hub, &MemFs::new(), eager(i), i)).collect();
     until("three nodes in one layout", || whole(&nodes, 3)).await;
     (hub, nodes)
+}
+
+/// Ends a node in order; its disk is free when this returns.
+async fn stop(node: Arc<Node>) {
+    node.stop().await;
+    let engine = Arc::downgrade(node.store.engine());
+    drop(node);
+    until("the store is free", || engine.strong_count() == 0).await;
 }
 
 async fn table(nodes: &[Arc<Node>], options: &str) -> TableId {
@@ -111,6 +120,43 @@ fn a_replica_that_was_away_brings_nothing_back() {
         forgotten(&nodes, table).await;
         let reply = ok(&nodes[2], "SELECT COUNT(*) FROM dunlin.t USING CONSISTENCY ONE").await;
         assert!(reply.contains("ROW\t0\n"), "{reply}");
+        for node in nodes {
+            node.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_restored_replica_brings_nothing_back() {
+    run(async {
+        let hub = Arc::new(Hub::default());
+        let mut disks: Vec<MemFs> = (0..3).map(|_| MemFs::new()).collect();
+        let mut nodes: Vec<_> =
+            (1..=3u16).map(|i| start(&hub, &disks[usize::from(i) - 1], eager(i), i)).collect();
+        until("three nodes in one layout", || whole(&nodes, 3)).await;
+        let table = table(&nodes, "").await;
+        write(&nodes[0], |i| {
+            format!("INSERT INTO dunlin.t (k, v) VALUES ('{i}', 'v') USING CONSISTENCY ALL")
+        })
+        .await;
+        stop(nodes.pop().expect("the third")).await;
+        let older = disks[2].fork();
+        nodes.push(start(&hub, &disks[2], eager(3), 3));
+        until("three nodes again", || whole(&nodes, 3)).await;
+        write(&nodes[1], |i| format!("DELETE FROM dunlin.t USING CONSISTENCY ALL WHERE k = '{i}'")).await;
+        forgotten(&nodes, table).await;
+
+        stop(nodes.pop().expect("the third")).await;
+        disks[2] = older;
+        replace_file(&disks[2], RESTORED, b"").expect("the mark");
+        nodes.push(start(&hub, &disks[2], eager(3), 3));
+        assert!(!nodes[2].lost.all().is_empty());
+        until("all is back", || nodes[2].lost.all().is_empty() && whole(&nodes, 3)).await;
+        forgotten(&nodes, table).await;
+        for node in &nodes {
+            let reply = ok(node, "SELECT COUNT(*) FROM dunlin.t USING CONSISTENCY ONE").await;
+            assert!(reply.contains("ROW\t0\n"), "{reply}");
+        }
         for node in nodes {
             node.stop().await;
         }

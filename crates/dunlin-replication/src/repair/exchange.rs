@@ -12,6 +12,7 @@ use crate::message::Refusal;
 use crate::store::{Entry, StoreError};
 use dunlin_types::runtime::BoxFuture;
 use dunlin_types::{Key, Micros, TableId, Token, TokenRange};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Why an exchange did not end. What travelled until then was merged, so the next one has less to do.
@@ -81,7 +82,12 @@ pub struct Exchange<'a> {
     pub table: TableId,
     /// What for: decides which way records go.
     pub purpose: Purpose,
+    /// Gathers, in a resync, what the peer lacks: at most [`LACKING_MAX`].
+    pub lacking: Mutex<Vec<Place>>,
 }
+
+/// Keys of one range that a resync may find to have been deleted elsewhere; it is repeated for more.
+pub const LACKING_MAX: usize = 1 << 20;
 
 impl Exchange<'_> {
     /// Compares the trees of a range that the peer says differs, and moves what does.
@@ -218,6 +224,12 @@ impl Exchange<'_> {
             merge_all(self.local, self.table, entries).await?;
             rest = &rest[answered..];
         }
+        if self.purpose == Purpose::Resync {
+            let mut lacking = self.lacking.lock();
+            let room = LACKING_MAX.saturating_sub(lacking.len());
+            let alone = difference.mine.iter().filter(|(_, _, peers)| peers.is_none());
+            lacking.extend(alone.take(room).map(|(token, key, _)| (*token, key.clone())));
+        }
         if self.purpose.pushes() {
             self.send(&difference.mine, outcome).await?;
         }
@@ -234,6 +246,8 @@ impl Exchange<'_> {
         let mut batch: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         for (token, key, peers) in mine {
+            // It may have turned out meanwhile that data was lost here.
+            self.local.store.serves(self.table, TokenRange { first: *token, last: *token })?;
             let Some(record) = self.local.store.get(self.table, *token, key.clone()).await? else { continue };
             if Some(record.digest()) == *peers {
                 continue;

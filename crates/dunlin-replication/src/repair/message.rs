@@ -182,6 +182,9 @@ pub enum RepairResponse {
         compared: u32,
         /// Of these, in the order asked.
         differing: Vec<Differing>,
+        /// Of these, those of which data was lost here: for any purpose but [`Purpose::Resync`] they were not
+        /// compared.
+        doubtful: Vec<u32>,
     },
     /// In the order asked.
     Nodes(Vec<Digest>),

@@ -19,6 +19,7 @@ pub mod kept;
 pub mod message;
 pub mod read;
 pub mod respond;
+pub mod resync;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
@@ -36,10 +37,11 @@ use crate::view::Views;
 use compared::{Compared, ExchangeId, Side};
 use dunlin_transport::Lane;
 use dunlin_types::runtime::BoxFuture;
-use dunlin_types::{HostId, PartitionerKey, TableId, Token, TokenRange};
+use dunlin_types::{HostId, Micros, PartitionerKey, TableId, Token, TokenRange};
 use exchange::{Exchange, Peer};
 use message::{Differing, Purpose, ROOTS_MAX, ROOTS_RECORDS_MAX, RangeRoot};
-use read::Reader;
+use parking_lot::Mutex;
+use read::{Place, Reader};
 use respond::Knowledge;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -117,6 +119,34 @@ pub(crate) struct With {
     pub(crate) purpose: Purpose,
 }
 
+/// What a peer says of some ranges.
+struct Answer {
+    compared: usize,
+    differing: Vec<Differing>,
+    doubtful: Vec<u32>,
+}
+
+/// A range that was compared.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The range.
+    pub(crate) range: TokenRange,
+    /// What it took.
+    pub(crate) outcome: RepairOutcome,
+    /// The peer lost data of it.
+    pub(crate) doubtful: bool,
+    /// The peer's purge horizon; zero if the copies were equal.
+    pub(crate) purged: Micros,
+    /// In a resync: what the peer lacks.
+    pub(crate) lacking: Vec<Place>,
+}
+
+impl Done {
+    fn new(range: TokenRange, doubtful: bool) -> Done {
+        Done { range, outcome: RepairOutcome::default(), doubtful, purged: Micros(0), lacking: Vec::new() }
+    }
+}
+
 /// The asking side: compares with co-replicas, by itself and when told to.
 pub struct Repairer {
     core: Arc<Core>,
@@ -167,12 +197,20 @@ impl Repairer {
         &self,
         with: With,
         ranges: &[TokenRange],
-        finished: &mut (dyn FnMut(TokenRange, RepairOutcome) + Send),
+        finished: &mut (dyn FnMut(Done) + Send),
     ) -> Result<PairOutcome, RepairError> {
         let hasher = RecordHasher::new(self.partitioner()?);
         let exchange = ExchangeId { peer: with.host, side: Side::Asker, number: self.core.runtime.random() };
         let mut total = PairOutcome::default();
-        let mut rest = ranges;
+        // A copy that lost data is no measure for others: it may lack the deletion of what it still has.
+        let gives = matches!(with.purpose, Purpose::Repair | Purpose::Handover | Purpose::Preview);
+        let sound = |range: &&TokenRange| !gives || self.core.local.store.serves(with.table, **range).is_ok();
+        let ranges: Vec<TokenRange> = {
+            let sound: Vec<TokenRange> = ranges.iter().filter(sound).copied().collect();
+            total.ranges_doubtful = (ranges.len() - sound.len()) as u64;
+            sound
+        };
+        let mut rest = &ranges[..];
         while !rest.is_empty() {
             let mut roots: Vec<RangeRoot> = Vec::new();
             let mut records = 0;
@@ -186,28 +224,33 @@ impl Repairer {
                 records += read;
                 roots.push(RangeRoot { range, horizon, root: tree.root() });
             }
-            let (compared, differing) = self.differing(with, exchange.number, roots).await?;
+            let Answer { compared, differing, doubtful } =
+                self.differing(with, exchange.number, roots).await?;
             let (compared, later) = rest.split_at(compared);
             let mut ended = Vec::new();
             for (index, &range) in (0u32..).zip(compared) {
-                let mut outcome = RepairOutcome::default();
+                let mut done = Done::new(range, doubtful.contains(&index));
+                if done.doubtful && with.purpose != Purpose::Resync {
+                    total.ranges_doubtful += 1;
+                    continue;
+                }
                 if let Some(theirs) = differing.iter().find(|d| d.index == index) {
-                    outcome = match self.exchange(&hasher, with, range, *theirs).await {
-                        Ok(outcome) => outcome,
+                    match self.exchange(&hasher, with, *theirs, &mut done).await {
+                        Ok(()) => {}
                         Err(error) => {
                             self.end(with, exchange, ended).await?;
                             return Err(error);
                         }
                     };
                     total.ranges_differing += 1;
-                    total.outcome.add(outcome);
-                    self.count(outcome);
+                    total.outcome.add(done.outcome);
+                    self.count(done.outcome);
                 }
                 total.ranges += 1;
-                if outcome.records_refused == 0 {
+                if done.outcome.records_refused == 0 {
                     ended.push(range);
                 }
-                finished(range, outcome);
+                finished(done);
             }
             self.end(with, exchange, ended).await?;
             rest = later;
@@ -237,22 +280,22 @@ impl Repairer {
         }
     }
 
-    /// Of how many of the ranges the peer said whether they differ, and those that do.
+    /// What the peer says of the ranges.
     async fn differing(
         &self,
         with: With,
         exchange: u64,
         roots: Vec<RangeRoot>,
-    ) -> Result<(usize, Vec<Differing>), RepairError> {
+    ) -> Result<Answer, RepairError> {
         let With { table, layout, purpose, .. } = with;
         let peer = self.peer(with.host);
         for attempt in 1.. {
             let request = RepairRequest::Roots { layout, table, purpose, exchange, ranges: roots.clone() };
             match peer.ask(request).await {
-                Ok(RepairResponse::Differ { compared, differing })
+                Ok(RepairResponse::Differ { compared, differing, doubtful })
                     if (1..=roots.len()).contains(&(compared as usize)) =>
                 {
-                    return Ok((compared as usize, differing));
+                    return Ok(Answer { compared: compared as usize, differing, doubtful });
                 }
                 Ok(_) => return Err(RepairError::Protocol("to Roots")),
                 Err(error) if attempt < TRIES_MAX && error.is_passing() => self.rest(attempt).await,
@@ -266,19 +309,22 @@ impl Repairer {
         &self,
         hasher: &RecordHasher,
         with: With,
-        range: TokenRange,
         theirs: Differing,
-    ) -> Result<RepairOutcome, RepairError> {
+        done: &mut Done,
+    ) -> Result<(), RepairError> {
         let peer = self.peer(with.host);
         let With { table, purpose, .. } = with;
-        let exchange =
-            Exchange { reader: &self.reader, hasher, local: &self.core.local, peer: &peer, table, purpose };
+        let (reader, local, lacking) = (&self.reader, &self.core.local, Mutex::default());
+        let exchange = Exchange { reader, hasher, local, peer: &peer, table, purpose, lacking };
         for attempt in 1.. {
-            match exchange.run(range, theirs).await {
+            match exchange.run(done.range, theirs).await {
                 Ok(outcome) => {
                     let sent = outcome.records_sent;
                     self.core.runtime.event("repair_exchange", sent, outcome.records_received);
-                    return Ok(outcome);
+                    done.outcome = outcome;
+                    done.purged = theirs.purged;
+                    done.lacking = exchange.lacking.into_inner();
+                    return Ok(());
                 }
                 Err(error) if attempt < TRIES_MAX && error.is_passing() => self.rest(attempt).await,
                 Err(error) => return Err(error),

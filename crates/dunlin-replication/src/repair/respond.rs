@@ -72,15 +72,20 @@ impl Responder {
                 self.know(layout)?;
                 ensure(ranges.len() <= ROOTS_MAX)?;
                 let exchange = ExchangeId { peer: from, side: Side::Responder, number: exchange };
-                self.differ(table, (purpose == Purpose::Repair).then_some(exchange), ranges).await
+                self.differ(table, purpose, exchange, ranges).await
             }
             RepairRequest::Nodes { table, range, horizon, level, down, parents } => {
                 self.nodes(table, range, horizon, level, down, &parents).await
             }
-            RepairRequest::List { table, slices, horizon, after, .. } => {
+            RepairRequest::List { table, purpose, slices, horizon, after } => {
+                slices.iter().try_for_each(|slice| self.check_sound(table, purpose, *slice))?;
                 self.lists(table, slices, horizon, after).await
             }
-            RepairRequest::Fetch { table, wanted, .. } => self.fetch(table, &wanted).await,
+            RepairRequest::Fetch { table, purpose, wanted } => {
+                let at = |token: Token| TokenRange { first: token, last: token };
+                wanted.iter().try_for_each(|(token, _)| self.check_sound(table, purpose, at(*token)))?;
+                self.fetch(table, &wanted).await
+            }
             RepairRequest::Store { table, entries } => self.store(table, entries).await,
             RepairRequest::Ended { table, exchange, ranges } => {
                 ensure(ranges.len() <= ROOTS_MAX)?;
@@ -92,6 +97,14 @@ impl Responder {
         }
     }
 
+    /// A copy that lost data gives nothing of it away, but to another one that did.
+    fn check_sound(&self, table: TableId, purpose: Purpose, range: TokenRange) -> Result<(), Refusal> {
+        match self.local.store.serves(table, range) {
+            Err(error) if purpose != Purpose::Resync => Err(Refusal::Failed(error.to_string())),
+            _ => Ok(()),
+        }
+    }
+
     fn know(&self, layout: u64) -> Result<(), Refusal> {
         let newest = self.knowledge.newest_layout();
         if newest.version < layout { Err(Refusal::Behind(newest)) } else { Ok(()) }
@@ -100,14 +113,23 @@ impl Responder {
     async fn differ(
         &self,
         table: TableId,
-        exchange: Option<ExchangeId>,
+        purpose: Purpose,
+        exchange: ExchangeId,
         ranges: Vec<RangeRoot>,
     ) -> Result<RepairResponse, Refusal> {
         let (mut compared, mut records) = (0, 0);
-        let mut differing = Vec::new();
+        let (mut differing, mut doubtful) = (Vec::new(), Vec::new());
         for theirs in ranges {
             let range = theirs.range;
-            if let Some(exchange) = exchange
+            ensure(range.first <= range.last)?;
+            if self.local.store.serves(table, range).is_err() {
+                doubtful.push(compared);
+                if purpose != Purpose::Resync {
+                    compared += 1;
+                    continue;
+                }
+            }
+            if purpose == Purpose::Repair
                 && self.knowledge.is_vnode(range)
                 && self.knowledge.owns(table, range.first)
             {
@@ -127,7 +149,7 @@ impl Responder {
                 break;
             }
         }
-        Ok(RepairResponse::Differ { compared, differing })
+        Ok(RepairResponse::Differ { compared, differing, doubtful })
     }
 
     async fn tree(

@@ -32,6 +32,8 @@ pub struct PairOutcome {
     pub ranges: u64,
     /// Ranges that differed and are equal now.
     pub ranges_differing: u64,
+    /// Ranges that were left out, since one of the two lost data of them and has to get it back first.
+    pub ranges_doubtful: u64,
     /// What it took.
     pub outcome: RepairOutcome,
 }
@@ -66,6 +68,7 @@ impl RepairReport {
         for pair in self.pairs.iter().filter_map(|p| p.result.as_ref()?.as_ref().ok()) {
             total.ranges += pair.ranges;
             total.ranges_differing += pair.ranges_differing;
+            total.ranges_doubtful += pair.ranges_doubtful;
             total.outcome.add(pair.outcome);
         }
         total
@@ -176,7 +179,7 @@ impl Repairer {
         let view = self.core.views.load();
         let shared = view.table(table).and_then(|t| co_replicas(&view, t).remove(&peer)).unwrap_or_default();
         let with = With { table, host: peer, layout: 0, purpose: Purpose::Repair };
-        let result = self.compare(with, &shared, &mut |_, _| {}).await;
+        let result = self.compare(with, &shared, &mut |_| {}).await;
         let counter = if result.is_ok() { &self.stats.comparisons } else { &self.stats.failures };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Ok(done) = &result {

@@ -264,12 +264,13 @@ fn exchange(
         let root = a.reader.tree(&hasher, TABLE, range, horizon).await?.0.root();
         let ranges = vec![RangeRoot { range, horizon, root }];
         let roots = RepairRequest::Roots { layout: 5, table: TABLE, purpose, exchange: 1, ranges };
-        let RepairResponse::Differ { compared: 1, differing } = wire.ask(roots).await? else {
+        let RepairResponse::Differ { compared: 1, differing, .. } = wire.ask(roots).await? else {
             return Err(RepairError::Protocol("to Roots"));
         };
         let Some(theirs) = differing.first() else { return Ok(RepairOutcome::default()) };
         let (reader, local) = (&a.reader, &a.local);
-        let exchange = Exchange { reader, hasher: &hasher, local, peer: &wire, table: TABLE, purpose };
+        let (hasher, lacking) = (&hasher, Mutex::default());
+        let exchange = Exchange { reader, hasher, local, peer: &wire, table: TABLE, purpose, lacking };
         exchange.run(range, *theirs).await
     });
     (outcome, wire.asked.into_inner())

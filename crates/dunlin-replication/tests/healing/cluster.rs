@@ -103,11 +103,20 @@ pub struct MemoryStore {
     /// Happens while the next merge is under way.
     pub during_merge: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     observer: OnceLock<Arc<dyn WriteObserver>>,
+    /// As after the loss of data.
+    pub doubtful: AtomicBool,
 }
 
 impl ReplicaStore for MemoryStore {
     fn observe(&self, observer: Arc<dyn WriteObserver>) {
         let _ = self.observer.set(observer);
+    }
+
+    fn serves(&self, _: TableId, _: TokenRange) -> Result<(), StoreError> {
+        match self.doubtful.load(Ordering::Relaxed) {
+            true => Err(StoreError::Damaged("data was lost".into())),
+            false => Ok(()),
+        }
     }
 
     fn get(

@@ -7,10 +7,12 @@ mod cluster;
 use cluster::{Cluster, TABLE, address, host, run, schema, view};
 use dunlin_replication::message::{Envelope, MergeReason, MergeRequest, Refusal, Request, Response};
 use dunlin_replication::repair::RepairScope;
+use dunlin_replication::repair::resync::ResyncOutcome;
 use dunlin_replication::store::Durability;
 use dunlin_replication::transfer::TransferError;
 use dunlin_types::record::Latest;
-use dunlin_types::{Key, Micros, Record, TableId, Value};
+use dunlin_types::{Key, Micros, Record, TableId, Token, TokenRange, Value};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -60,10 +62,100 @@ fn an_exchange_that_failed_proves_nothing() {
     cluster.write_at_majorities(100);
     cluster.set_down(1);
     run(cluster.nodes[0].repairer.run_once(&RepairScope::default(), &|_| {}));
-    let range = cluster.layouts[0].range_of(cluster.layouts[0].vnode_of(dunlin_types::Token(0)));
+    let range = cluster.layouts[0].range_of(cluster.layouts[0].vnode_of(Token(0)));
     let compared = cluster.nodes[0].repairer.compared();
     assert_eq!(compared.repaired_at(TABLE, range, &[host(1)].into()), Err(host(1)));
     assert!(compared.repaired_at(TABLE, range, &[host(2)].into()).is_ok());
+}
+
+/// As after a purge of what was deleted before.
+fn purged(cluster: &Cluster, node: usize, before: u64) {
+    let layout = &cluster.layouts[0];
+    for range in layout.vnodes.iter().map(|vnode| layout.range_of(vnode)) {
+        cluster.nodes[node].repairer.compared().allow(TABLE, range, &BTreeSet::new(), Micros(before));
+    }
+}
+
+fn resync(cluster: &Cluster, node: usize) -> ResyncOutcome {
+    run(cluster.nodes[node].repairer.resync(TABLE, &[TokenRange::ALL])).unwrap()
+}
+
+#[test]
+fn a_copy_that_lost_data_gives_nothing_away() {
+    let cluster = Cluster::new(3, 3);
+    cluster.put(0, 1, 5);
+    cluster.put(1, 2, 5);
+    cluster.nodes[0].store.doubtful.store(true, Ordering::Relaxed);
+    for asker in [1, 0, 2] {
+        let total = run(cluster.nodes[asker].repairer.run_once(&RepairScope::default(), &|_| {})).total();
+        assert!(total.ranges_doubtful >= 16, "{asker}: {total:?}");
+    }
+    assert_eq!((cluster.contents(0).len(), cluster.contents(1).len(), cluster.contents(2).len()), (1, 1, 1));
+    let compared = cluster.nodes[0].repairer.compared();
+    let range = cluster.layouts[0].range_of(cluster.layouts[0].vnode_of(Token(0)));
+    assert!(compared.repaired_at(TABLE, range, &[host(1)].into()).is_err(), "that proves nothing");
+}
+
+#[test]
+fn what_was_deleted_elsewhere_does_not_come_back_with_a_copy_that_lost_the_deletion() {
+    // A doubtful copy holds: what was forgotten elsewhere, what is newer than that, what another owner has.
+    for second_is_doubtful in [false, true] {
+        let cluster = Cluster::new(3, 3);
+        let doubtful = if second_is_doubtful { &[0, 1][..] } else { &[0] };
+        cluster.put(0, 1, 5);
+        cluster.put(0, 2, 50);
+        cluster.put(0, 3, 5);
+        cluster.put(2, 3, 5);
+        cluster.put(1, 4, 5);
+        purged(&cluster, 2, 10);
+        for i in doubtful {
+            cluster.nodes[*i].store.doubtful.store(true, Ordering::Relaxed);
+        }
+        for i in doubtful {
+            let done = resync(&cluster, *i);
+            assert_eq!(done.peers, 2);
+        }
+        for i in doubtful {
+            cluster.nodes[*i].store.doubtful.store(false, Ordering::Relaxed);
+        }
+        for node in &cluster.nodes {
+            assert!(run(node.repairer.run_once(&RepairScope::default(), &|_| {})).is_complete());
+        }
+        for i in 0..3 {
+            let live = cluster.contents(i).into_iter().filter(|(_, record)| !record.is_tombstone());
+            let keys: BTreeSet<u8> = live.map(|((_, key), _)| key.as_bytes()[3]).collect();
+            // Key 4 was at the second one alone: nobody forgot it if that one is sure of its data.
+            let expected = if second_is_doubtful { vec![2, 3] } else { vec![2, 3, 4] };
+            assert_eq!(keys.into_iter().collect::<Vec<_>>(), expected, "node {i}, {second_is_doubtful}");
+        }
+        assert_eq!(cluster.contents(2).len(), if second_is_doubtful { 2 } else { 3 }, "no deletion travels");
+    }
+}
+
+#[test]
+fn copies_that_all_lost_data_keep_what_any_of_them_has() {
+    let cluster = Cluster::new(3, 3);
+    for i in 0..3 {
+        cluster.put(i, i as u32, 5);
+        purged(&cluster, i, 10);
+        cluster.nodes[i].store.doubtful.store(true, Ordering::Relaxed);
+    }
+    for i in 0..3 {
+        assert_eq!(resync(&cluster, i).deleted, 0);
+        cluster.nodes[i].store.doubtful.store(false, Ordering::Relaxed);
+    }
+    for node in &cluster.nodes {
+        run(node.repairer.run_once(&RepairScope::default(), &|_| {}));
+    }
+    assert_eq!(cluster.contents(0).len(), 3);
+    assert!(cluster.contents(0) == cluster.contents(1) && cluster.contents(1) == cluster.contents(2));
+}
+
+#[test]
+fn data_is_not_back_before_every_owner_was_asked() {
+    let cluster = Cluster::new(3, 3);
+    cluster.set_down(2);
+    assert!(run(cluster.nodes[0].repairer.resync(TABLE, &[TokenRange::ALL])).is_err());
 }
 
 #[test]

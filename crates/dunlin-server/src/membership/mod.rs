@@ -24,7 +24,8 @@ use dunlin_replication::message::LayoutStamp;
 use dunlin_replication::repair::Repairer;
 use dunlin_replication::view::{LayoutNews, View, ViewParts, Views};
 use dunlin_ring::{LayoutChain, Member};
-use dunlin_storage::fs::Fs;
+use dunlin_storage::fs::{Fs, replace_file};
+use dunlin_storage::snapshot::RESTORED;
 use dunlin_transport::{Incoming, Transport};
 use dunlin_types::runtime::{SharedRuntime, TaskHandle};
 use dunlin_types::schema::Schema;
@@ -302,6 +303,12 @@ impl Membership {
             }
             (result, effects)
         };
+        // The next start then knows that data was lost here.
+        if effects.put_back
+            && let Err(error) = replace_file(&*self.fs, RESTORED, b"")
+        {
+            tracing::error!(%error, "{RESTORED} cannot be written: make an empty file of that name before the next start");
+        }
         if let Some(reason) = effects.end {
             self.runtime.die(reason);
         }

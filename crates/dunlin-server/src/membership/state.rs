@@ -50,6 +50,8 @@ pub(super) struct Effects {
     pub(super) sync: Option<Option<Arc<Layout>>>,
     /// Why the node must not go on.
     pub(super) end: Option<&'static str>,
+    /// The data is older than what this node has acknowledged.
+    pub(super) put_back: bool,
 }
 
 impl State {
@@ -221,8 +223,9 @@ impl State {
                     // follows opens a new incarnation, because this one does not end in order.
                     tracing::error!(
                         generation = generation.0,
-                        "the data directory was put back from an older copy: this node ends; start it once more, then run nodetool repair"
+                        "the data directory was put back from an older copy: this node ends; start it once more"
                     );
+                    effects.put_back = true;
                     effects.end = Some("the data directory was put back from an older copy");
                 }
                 _ => {}

@@ -25,6 +25,14 @@ const RANGES_MAX: usize = 1024;
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Lost(BTreeMap<TableId, Vec<(Token, Token)>>);
 
+/// What counts as lost of a table at some moment, and how often anything had been added to it by then.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LostMark {
+    /// The ranges.
+    pub ranges: Vec<TokenRange>,
+    additions: u64,
+}
+
 /// Whether a range meets any of these.
 pub(crate) fn overlaps(ranges: &[TokenRange], range: TokenRange) -> bool {
     ranges.iter().any(|other| other.first <= range.last && range.first <= other.last)
@@ -34,6 +42,8 @@ pub(crate) fn overlaps(ranges: &[TokenRange], range: TokenRange) -> bool {
 pub struct LostRanges {
     fs: Arc<dyn Fs>,
     lost: RwLock<Lost>,
+    /// Of each table, how often ranges were added in this run.
+    additions: RwLock<BTreeMap<TableId, u64>>,
     any: AtomicBool,
 }
 
@@ -46,7 +56,7 @@ impl LostRanges {
             None => Lost::default(),
         };
         let any = AtomicBool::new(!lost.0.is_empty());
-        Ok(LostRanges { fs, lost: RwLock::new(lost), any })
+        Ok(LostRanges { fs, lost: RwLock::new(lost), additions: RwLock::default(), any })
     }
 
     /// Adds ranges of a table.
@@ -54,6 +64,7 @@ impl LostRanges {
         if ranges.is_empty() {
             return Ok(());
         }
+        *self.additions.write().entry(table).or_default() += 1;
         self.change(|lost| {
             let mine = lost.entry(table).or_default();
             mine.extend(ranges.iter().map(|r| (r.first, r.last)));
@@ -65,16 +76,23 @@ impl LostRanges {
         })
     }
 
-    /// A table has been compared with every other replica (or is gone), as of when it had these ranges:
-    /// what was lost since stays.
-    pub fn remove(&self, table: TableId, healed: &[TokenRange]) -> io::Result<()> {
-        self.change(|lost| {
-            let Some(mine) = lost.get_mut(&table) else { return };
-            mine.retain(|(first, last)| !healed.contains(&TokenRange { first: *first, last: *last }));
-            if mine.is_empty() {
-                lost.remove(&table);
-            }
-        })
+    /// By table.
+    pub fn marks(&self) -> BTreeMap<TableId, LostMark> {
+        let additions = self.additions.read().clone();
+        let mark = |(table, ranges)| {
+            let additions = additions.get(&table).copied().unwrap_or_default();
+            (table, LostMark { ranges, additions })
+        };
+        self.all().into_iter().map(mark).collect()
+    }
+
+    /// What counted as lost of a table at that moment is back (or the table is gone). If anything was lost since, be it
+    /// of the same ranges, all of it stays.
+    pub fn remove(&self, table: TableId, mark: &LostMark) -> io::Result<()> {
+        if self.additions.read().get(&table).copied().unwrap_or_default() != mark.additions {
+            return Ok(());
+        }
+        self.change(|lost| drop(lost.remove(&table)))
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<TableId, Vec<(Token, Token)>>)) -> io::Result<()> {
@@ -141,11 +159,13 @@ mod tests {
             assert_eq!(lost.check(table, range(first, last)).is_err(), refused, "{first}-{last}");
             assert!(lost.check(TableId(8), range(first, last)).is_ok());
         }
-        let healed = lost.all()[&table].clone();
-        lost.add(table, &[range(50, 59)]).unwrap();
-        lost.remove(table, &healed).unwrap();
-        assert_eq!(lost.all(), [(table, vec![range(50, 59)])].into());
-        lost.remove(table, &[range(50, 59)]).unwrap();
+        let mark = lost.marks()[&table].clone();
+        // What is lost once more while it is fetched is not back.
+        lost.add(table, &[range(10, 19)]).unwrap();
+        lost.remove(table, &mark).unwrap();
+        assert_eq!(lost.all(), [(table, vec![range(10, 19), range(30, 39)])].into());
+        let mark = lost.marks()[&table].clone();
+        lost.remove(table, &mark).unwrap();
         assert_eq!(open().all(), BTreeMap::new());
     }
 

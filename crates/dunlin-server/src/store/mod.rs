@@ -27,8 +27,8 @@ use std::sync::{Arc, OnceLock};
 use waiters::{Goal, Waiters};
 
 pub use inline::InlineStore;
-pub use lost::LostRanges;
 pub(crate) use lost::overlaps;
+pub use lost::{LostMark, LostRanges};
 pub use meters::Meters;
 pub use threaded::{ThreadOptions, ThreadedStore};
 
