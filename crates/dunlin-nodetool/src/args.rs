@@ -142,6 +142,8 @@ pub enum Verb {
         #[command(subcommand)]
         verb: HintsVerb,
     },
+    /// The same as `hints list`
+    Listpendinghints,
     /// Take no more client requests and bring everything to disk
     Drain,
     /// Take this node out of the cluster; its data moves to the others first
@@ -165,8 +167,35 @@ pub enum Verb {
 
 #[derive(Subcommand, Debug)]
 pub enum HintsVerb {
-    /// Count, bytes and age for each target
+    /// For each target: count, bytes, age of the oldest, rate, time left, and what was dropped by which rule
     List,
+    /// Wait until all hints kept before now are delivered (or dropped by a rule)
+    Wait {
+        /// Only those for this node, by name or host id
+        #[arg(long)]
+        target: Option<String>,
+        /// Give up after so many seconds, with exit status 1
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+    },
+    /// Deliver none until `resume` or a restart of this node; hints are still kept
+    Pause {
+        /// Only those for this node, by name or host id
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// Deliver them again
+    Resume {
+        /// Only those for this node, by name or host id
+        #[arg(long)]
+        target: Option<String>,
+    },
+    /// Throw them away; repair owns the difference then
+    Truncate {
+        /// Only those for this node, by name or host id
+        #[arg(long)]
+        target: Option<String>,
+    },
 }
 
 impl Verb {
@@ -195,7 +224,7 @@ impl Verb {
             Verb::Clearsnapshot { .. } => "clearsnapshot",
             Verb::Restore { .. } => "restore",
             Verb::Repair { .. } => "repair",
-            Verb::Hints { .. } => "hints",
+            Verb::Hints { .. } | Verb::Listpendinghints => "hints",
             Verb::Drain => "drain",
             Verb::Decommission => "decommission",
             Verb::Removenode { .. } => "removenode",
@@ -217,6 +246,8 @@ mod tests {
         assert_eq!((cli.format, cli.port, cli.verb.name()), (Format::Json, 1, "status"));
         let cli = Cli::parse_from(["nodetool", "removenode", "h", "--force"]);
         assert!(matches!(cli.verb, Verb::Removenode { force: true, .. }));
+        let cli = Cli::parse_from(["nodetool", "hints", "wait", "--target", "n2", "--timeout", "5"]);
+        assert!(matches!(cli.verb, Verb::Hints { verb: HintsVerb::Wait { timeout: Some(5), .. } }));
         let wrong = |args: &[&str]| Cli::try_parse_from([&["nodetool"], args].concat()).is_err();
         assert!(
             wrong(&["clearsnapshot"]) && wrong(&["clearsnapshot", "a", "--all"]) && wrong(&["restore", "a"])

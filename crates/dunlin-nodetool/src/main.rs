@@ -5,6 +5,7 @@
 //! current-thread runtime, one connection, nothing else.
 
 mod args;
+mod hints;
 mod http;
 mod offline;
 mod render;
@@ -74,9 +75,8 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
             );
             admin.get(&format!("/api/v1/{}?{query}", cli.verb.name())).await?
         }
-        Verb::Hints { verb } => match verb {
-            HintsVerb::List => admin.get("/api/v1/hints").await?,
-        },
+        Verb::Hints { verb } => hints::run(&mut admin, verb).await?,
+        Verb::Listpendinghints => hints::run(&mut admin, &HintsVerb::List).await?,
         Verb::Flush { keyspace, table } => {
             admin.post(&format!("/api/v1/flush{}", scope(keyspace.as_deref(), table.as_deref()))).await?
         }

@@ -3,6 +3,7 @@
 //! [`status`] is the cluster, [`stats`] are counters, [`work`] is what takes a while, [`storage`] what is done to
 //! the data here, by [`tasks`] if it may take hours.
 
+mod hints;
 mod stats;
 mod status;
 mod storage;
@@ -62,7 +63,7 @@ impl AdminBackend for AdminDoor {
             "getendpoints" => status::endpoints(node, params)?,
             "getsstables" => status::sstables_of(node, params)?,
             "version" => json!({ "version": VERSION }),
-            "hints" => stats::hints(node),
+            "hints" => hints::show(node),
             "netstats" => stats::network(node, self.transport.as_deref()),
             "tpstats" => stats::tasks(node, self.runtime.as_deref()),
             "compactionstats" => stats::compactions(node, &self.tasks),
@@ -85,6 +86,7 @@ impl AdminBackend for AdminDoor {
                 "snapshot" => storage::take_snapshot(&node, &params).await,
                 "clearsnapshot" => storage::clear_snapshot(&node, &params).await,
                 "repair" => repairs.start(&node, &params),
+                "hints" => hints::act(&node, &params),
                 "drain" => work::drain(&node).await,
                 "decommission" => work::operated(node.membership.decommission()),
                 "removenode" => {

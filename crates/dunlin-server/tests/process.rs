@@ -116,6 +116,9 @@ fn three_nodes_over_quic_serve_clients_and_operators() {
         ] {
             json(admins[0], &format!("/api/v1/{verb}")).await;
         }
+        let (_, paused) = http(admins[0], "POST", "/api/v1/hints?do=pause&target=n2").await;
+        assert!(paused.contains(r#""total":0"#), "{paused}");
+        assert!(http(admins[0], "POST", "/api/v1/hints?do=nothing").await.0.contains("400"));
         let endpoints = json(admins[0], "/api/v1/getendpoints?keyspace=dunlin&table=kv&key=k").await;
         assert_eq!(endpoints["endpoints"].as_array().expect("endpoints").len(), 3);
         let (status, body) = http(admins[0], "GET", "/metrics").await;

@@ -1,5 +1,6 @@
 //! Answers as text for people.
 
+mod hints;
 mod ring;
 mod status;
 mod storage;
@@ -19,6 +20,7 @@ pub fn text(verb: &Verb, answer: &Value) -> String {
         Verb::Snapshot { .. } => storage::taken(answer),
         Verb::Verify { .. } => storage::verified(answer),
         Verb::Scrub { data_dir: None, .. } => storage::scrubbed(answer),
+        Verb::Hints { .. } | Verb::Listpendinghints => hints::text(answer),
         Verb::Version => format!("{}\n", cell(&answer["version"])),
         Verb::Getendpoints { .. } => {
             let names = answer["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -20,7 +20,7 @@ pub fn snapshots(answer: &Value) -> String {
 }
 
 /// The two largest units.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

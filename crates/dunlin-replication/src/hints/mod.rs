@@ -280,6 +280,7 @@ impl Hints {
                 count: target.count,
                 bytes: target.bytes,
                 oldest: target.oldest(),
+                added: target.added,
                 delivered: target.delivered,
                 moved: target.moved,
                 dropped: target.dropped,
@@ -332,26 +333,18 @@ impl Hints {
         }
     }
 
-    /// What [`Hints::is_delivered`] takes: the hints kept so far, for one host or for all.
-    pub fn mark(&self, only: Option<HostId>) -> HintsMark {
-        let targets = self.targets.lock();
-        let wanted = targets.iter().filter(|(host, _)| only.is_none_or(|only| only == **host));
-        HintsMark(wanted.map(|(host, target)| (*host, target.added)).collect())
-    }
-
-    /// Whether every hint kept before the mark was made is delivered or dropped.
-    pub fn is_delivered(&self, mark: &HintsMark) -> bool {
-        let targets = self.targets.lock();
-        mark.0.iter().all(|(host, added)| targets.get(host).is_none_or(|t| t.removed() >= *added))
-    }
-
     /// Ends when every hint kept before the call is delivered or dropped (`true`), or after `timeout`
     /// (`false`).
     pub async fn wait_delivered(&self, only: Option<HostId>, timeout: Duration) -> bool {
-        let mark = self.mark(only);
+        let added = |stats: HintStats| (stats.target, stats.added);
+        let goal: Vec<(HostId, u64)> =
+            self.stats().into_iter().map(added).filter(|(host, _)| only.is_none_or(|o| o == *host)).collect();
         let deadline = self.runtime.mono().after(timeout);
         loop {
-            let reached = self.is_delivered(&mark);
+            let reached = {
+                let targets = self.targets.lock();
+                goal.iter().all(|(host, added)| targets.get(host).is_none_or(|t| t.removed() >= *added))
+            };
             let left = deadline.since(self.runtime.mono());
             if reached || left.is_zero() {
                 return reached;
@@ -360,10 +353,6 @@ impl Hints {
         }
     }
 }
-
-/// A moment, in hints kept for each host.
-#[derive(Clone, Debug)]
-pub struct HintsMark(Vec<(HostId, u64)>);
 
 /// Lets every other task that is ready go first, once.
 async fn breathe() {

@@ -58,6 +58,9 @@ pub struct HintStats {
     pub bytes: u64,
     /// When the oldest was kept.
     pub oldest: Option<Micros>,
+    /// Hints ever kept, those found at the start included. All that were kept up to a moment are gone when
+    /// `added - count` has reached what this was then.
+    pub added: u64,
     /// Delivered since this node started.
     pub delivered: u64,
     /// Given to another node to keep since this node started, because this one leaves.

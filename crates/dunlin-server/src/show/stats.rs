@@ -15,35 +15,6 @@ fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Hints per target.
-pub(super) fn hints(node: &Node) -> Value {
-    let view = node.view();
-    let targets: Vec<Value> = node
-        .hints
-        .stats()
-        .into_iter()
-        .map(|h| {
-            let dropped: serde_json::Map<String, Value> =
-                h.dropped.by_rule().iter().map(|(rule, count)| ((*rule).to_owned(), (*count).into())).collect();
-            let up = view.is_alive(h.target) || !view.peers.contains_key(&h.target);
-            let state = match (h.count, h.paused, h.rate_bytes, up) {
-                (0, ..) => "empty",
-                (_, true, ..) => "paused",
-                (_, _, Some(_), _) => "delivering",
-                (_, _, None, true) => "retrying",
-                (_, _, None, false) => "target is down",
-            };
-            json!({
-                "target": view.name_of(h.target), "host_id": h.target.to_string(), "state": state, "count": h.count,
-                "bytes": h.bytes, "oldest_s": h.oldest.map(|at| node.runtime.wall().0.saturating_sub(at.0) / 1_000_000),
-                "rate_bytes": h.rate_bytes, "eta_s": h.eta.as_secs(), "delivered": h.delivered, "moved": h.moved,
-                "dropped": h.dropped.total(), "dropped_by_rule": dropped,
-            })
-        })
-        .collect();
-    json!({ "total": node.hints.count(), "paused": node.hints.is_paused(), "targets": targets })
-}
-
 /// Calls between nodes.
 pub(super) fn network(node: &Node, transport: Option<&QuicTransport>) -> Value {
     let handled = &node.handler.stats;
@@ -334,21 +305,7 @@ fn store(node: &Node, all: &mut Vec<Sample>) {
 }
 
 fn healing(node: &Node, all: &mut Vec<Sample>) {
-    let view = node.view();
-    for h in node.hints.stats() {
-        let target = view.name_of(h.target);
-        let mut put = |sample: Sample| all.push(sample.with("target", target.clone()));
-        put(Sample::gauge("hints", "Hints kept", h.count));
-        put(Sample::gauge("hints_bytes", "Their bytes", h.bytes));
-        let oldest = h.oldest.map_or(0, |at| node.runtime.wall().0.saturating_sub(at.0) / 1_000_000);
-        put(Sample::gauge("hints_oldest_seconds", "Age of the oldest", oldest));
-        put(Sample::counter("hints_delivered", "Hints delivered", h.delivered));
-        put(Sample::counter("hints_moved", "Hints given to another node when this one left", h.moved));
-        for (rule, count) in h.dropped.by_rule() {
-            let help = "Hints not kept or not delivered, by the rule that says so";
-            put(Sample::counter("hints_dropped", help, count).with("rule", rule));
-        }
-    }
+    all.extend(super::hints::samples(node));
     let repair = &node.repairer.stats;
     for (name, help, value) in [
         ("repair_comparisons", "Tables compared with a peer", &repair.comparisons),

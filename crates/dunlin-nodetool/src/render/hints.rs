@@ -1,0 +1,60 @@
+//! Hints as a table of targets.
+
+use super::storage::age;
+use super::{cell, size, table};
+use serde_json::{Value, json};
+
+/// One line for each target; what was dropped, by rule, at its end.
+pub fn text(answer: &Value) -> String {
+    if let Some(count) = answer["waited_for"].as_u64() {
+        return format!("{count} hints waited for, all of them gone\n");
+    }
+    let targets = answer["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let paused = if answer["paused"] == true { "Delivery is paused: `nodetool hints resume`.\n" } else { "" };
+    if targets.is_empty() {
+        return format!("{paused}No hints.\n");
+    }
+    let rows: Vec<Value> = targets.iter().map(row).collect();
+    format!("{}\n{paused}", table(&rows, ""))
+}
+
+fn row(target: &Value) -> Value {
+    let waits = target["count"].as_u64().unwrap_or(0) > 0;
+    let rate = target["rate_bytes"].as_u64().map_or("-".to_owned(), |rate| format!("{}/s", size(rate)));
+    let time = |name: &str| match target[name].as_u64().filter(|_| waits) {
+        Some(seconds) => age(seconds),
+        None => "-".to_owned(),
+    };
+    let rules = target["dropped_by_rule"].as_object().into_iter().flatten();
+    let dropped: Vec<String> = rules
+        .filter(|(_, count)| count.as_u64().unwrap_or(0) > 0)
+        .map(|(rule, count)| format!("{}={}", cell(&Value::from(rule.as_str())), cell(count)))
+        .collect();
+    json!({
+        "target": target["target"], "state": target["state"], "hints": target["count"],
+        "size": size(target["bytes"].as_u64().unwrap_or(0)), "oldest": time("oldest_s"), "rate": rate, "eta": time("eta_s"),
+        "delivered": target["delivered"], "moved": target["moved"],
+        "dropped": if dropped.is_empty() { "-".to_owned() } else { dropped.join(" ") },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_one_line() {
+        let target = json!({
+            "target": "n2", "state": "delivering", "count": 3, "bytes": 2048, "oldest_s": 90, "rate_bytes": 1 << 20,
+            "eta_s": 5, "delivered": 7, "moved": 0, "dropped_by_rule": { "window": 2, "disk": 0, "bytes": 1 },
+        });
+        let text = text(&json!({ "paused": false, "targets": [target] }));
+        let words: Vec<&str> = text.lines().nth(1).expect("a line").split_whitespace().collect();
+        let line = words.join(" ");
+        for part in ["n2", "delivering", "3", "2.0 KiB", "1 min", "1.0 MiB/s", "5 s", "7", "bytes=1 window=2"]
+        {
+            assert!(line.contains(part), "{part:?} in {line:?}");
+        }
+        assert!(super::text(&json!({ "paused": true, "targets": [] })).contains("paused"));
+    }
+}
