@@ -9,6 +9,7 @@ pub mod client;
 pub mod config;
 pub mod handler;
 pub mod identity;
+mod leftovers;
 pub mod membership;
 pub mod metrics;
 pub mod node;

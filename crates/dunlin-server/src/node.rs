@@ -4,6 +4,7 @@ use crate::client::{ClientBackend, ClientServices, Readiness, Session};
 use crate::config::{Config, ConfigError};
 use crate::handler::NodeHandler;
 use crate::identity::{self, Identity, IdentityError};
+use crate::leftovers::Leftovers;
 use crate::membership::{Membership, MembershipError, MembershipParts, MembershipSettings};
 use crate::metrics::Metrics;
 use crate::purge::Purge;
@@ -133,6 +134,7 @@ pub struct Node {
     transport: Arc<dyn Transport>,
     dots: Arc<AtomicU64>,
     purge: Arc<Purge>,
+    fs: Arc<dyn Fs>,
     tasks: Mutex<Vec<TaskHandle>>,
     stopped: AtomicBool,
 }
@@ -246,6 +248,7 @@ impl Node {
             transport,
             dots,
             purge,
+            fs,
             tasks: Mutex::new(Vec::new()),
             stopped: AtomicBool::new(false),
         });
@@ -264,6 +267,15 @@ impl Node {
         tasks.push(self.runtime.spawn("hints", Box::pin(delivery::run(core))));
         tasks.push(self.runtime.spawn("repair", Box::pin(self.repairer.clone().run())));
         tasks.push(self.runtime.spawn("purge", Box::pin(self.purge.clone().run())));
+        let leftovers = Leftovers {
+            fs: self.fs.clone(),
+            runtime: self.runtime.clone(),
+            membership: self.membership.clone(),
+            store: self.store.clone(),
+            lost: self.lost.clone(),
+            repairer: self.repairer.clone(),
+        };
+        tasks.push(self.runtime.spawn("leftovers", Box::pin(leftovers.run())));
         let resync = Resync {
             lost: self.lost.clone(),
             membership: self.membership.clone(),
