@@ -101,7 +101,7 @@ CREATE KEYSPACE [IF NOT EXISTS] ks WITH replication = {...} [AND option = value 
 ALTER KEYSPACE ks WITH option = value [AND ...]
   replication      {'class': 'SimpleStrategy', 'replication_factor': 3}
                    {'class': 'NetworkTopologyStrategy', 'dc1': 3, 'dc2': 2}
-  sloppy_quorum    false; true (others stand in for dead replicas) is not supported yet
+  sloppy_quorum    true: other nodes stand in for dead replicas in writes (a QUORUM read may miss such a write)
   durable_writes   false: writes are DURABILITY buffered if not said otherwise",
     ),
     (

@@ -95,6 +95,8 @@ impl Applied {
 pub enum ReplicaOutcome {
     /// Acknowledged or answered.
     Ok,
+    /// Down; a stand-in keeps the write for it (sloppy quorum), which counts.
+    Hinted,
     /// Known to be down; nothing was sent.
     Down,
     /// No answer in time.
@@ -116,6 +118,7 @@ impl ReplicaOutcome {
     pub fn name(self) -> &'static str {
         match self {
             ReplicaOutcome::Ok => "ok",
+            ReplicaOutcome::Hinted => "hinted",
             ReplicaOutcome::Down => "down",
             ReplicaOutcome::Timeout => "timeout",
             ReplicaOutcome::Overloaded => "overloaded",

@@ -242,14 +242,7 @@ fn set_keyspace_options(def: &mut KeyspaceDef, options: Vec<WithOption>) -> Plan
     for WithOption { name, value } in options {
         match (name.as_str(), value) {
             ("replication", value) => def.replication = replication(value)?,
-            ("sloppy_quorum", value) => {
-                def.sloppy_quorum = boolean(&name, value)?;
-                if def.sloppy_quorum {
-                    return Err(invalid(
-                        "sloppy_quorum = true is not supported yet: writes count at the key's own replicas only",
-                    ));
-                }
-            }
+            ("sloppy_quorum", value) => def.sloppy_quorum = boolean(&name, value)?,
             (_, value) => def.durable_writes = boolean(&name, value)?,
         }
     }

@@ -350,12 +350,12 @@ fn keyspace_def() -> impl Strategy<Value = KeyspaceDef> {
         .prop_filter("at most 32 replicas in all", |map: &BTreeMap<_, _>| map.values().sum::<u32>() <= 32)
         .prop_map(|map: BTreeMap<_, _>| Replication::NetworkTopology(map)),
     ];
-    ("[a-zA-Z0-9_]{1,10}", replication, any::<bool>())
+    ("[a-zA-Z0-9_]{1,10}", replication, any::<bool>(), any::<bool>())
         .prop_filter("reserved", |(name, ..)| !name.starts_with("system"))
-        .prop_map(|(name, replication, durable_writes)| KeyspaceDef {
+        .prop_map(|(name, replication, sloppy_quorum, durable_writes)| KeyspaceDef {
             name,
             replication,
-            sloppy_quorum: false,
+            sloppy_quorum,
             durable_writes,
         })
 }

@@ -5,6 +5,7 @@ use super::Coordinator;
 use super::errors::{Outcomes, Shortfall, not_applied, refusal_of};
 use super::mint::{Ended, Mint};
 use super::spread::Spread;
+use super::stand_in::StandIns;
 use super::tracker::Tally;
 use crate::core::count;
 use crate::hints::Kept;
@@ -72,7 +73,8 @@ impl Coordinator {
         }
         let level = request.consistency;
         let tally = Tally::new(view.needs(&table, &replicas, &replicas.layouts, level));
-        if level != Consistency::Any && !tally.possible_with(replicas.alive) {
+        let stand_ins = StandIns::choose(&view, &table, &replicas, token);
+        if level != Consistency::Any && !tally.possible_with(replicas.alive | stand_ins.mask()) {
             count(&core.stats.unavailable);
             let facts = Shortfall {
                 view: &view,
@@ -173,12 +175,13 @@ impl Coordinator {
         }
     }
 
-    /// A write that no replica can coordinate, at level ANY: the entry node mints it, under an actor of
-    /// its own that stands for no copy, and keeps synced hints.
+    /// A write that no replica can coordinate: the entry node mints it, under an actor of its own that
+    /// stands for no copy, and has hints of it kept and synced: at level ANY by itself, in a keyspace with sloppy
+    /// quorums by as many stand-ins as the level needs.
     pub(super) async fn put_hinted(
         &self,
         request: CoordinateRequest,
-        view: &View,
+        view: &Arc<View>,
         deadline: Mono,
     ) -> Result<Context, Box<ClusterError>> {
         let core = &self.core;
@@ -199,24 +202,43 @@ impl Coordinator {
         let dot = Dot { actor: core.actor.without_copy(), counter };
         let given = request.context.unwrap_or_default();
         let record = Record::Siblings(SiblingSet::detached(&given, dot, value));
-        let targets: SmallVec<[HostId; 6]> =
-            view.replicas(table, token).hosts.iter().copied().filter(|h| *h != core.me()).collect();
-        match core.hints.add_synced(&targets, request.table, token, &request.key, &record).await {
-            Kept::Durable => {}
-            kept => {
-                let message = "no replica is up and no hint could be kept";
-                let mut error = not_applied(ErrorCode::Unavailable, message, level);
-                if kept == Kept::Unsure {
-                    error.code = ErrorCode::WriteFailure;
-                    error.applied = Some(Applied::Maybe);
-                }
-                return Err(error);
-            }
+        if level == Consistency::Any {
+            let targets: SmallVec<[HostId; 6]> =
+                view.replicas(table, token).hosts.iter().copied().filter(|h| *h != core.me()).collect();
+            let kept = core.hints.add_synced(&targets, request.table, token, &request.key, &record).await;
+            hint_counts(kept, level)?;
+        } else {
+            count(&core.stats.writes);
+            let spread = Spread {
+                core: Arc::clone(core),
+                table: request.table,
+                token,
+                key: request.key,
+                record,
+                durability: request.durability,
+                level,
+                deadline,
+                identified: None,
+            };
+            spread.run(Arc::clone(view), None).await?;
         }
         let mut context = given;
         context.add_dot(dot);
         Ok(context)
     }
+}
+
+/// Whether a hint that was kept counts as the acknowledgement.
+fn hint_counts(kept: Kept, level: Consistency) -> Result<(), Box<ClusterError>> {
+    if kept == Kept::Durable {
+        return Ok(());
+    }
+    let mut error = not_applied(ErrorCode::Unavailable, "no replica is up and no hint could be kept", level);
+    if kept == Kept::Unsure {
+        error.code = ErrorCode::WriteFailure;
+        error.applied = Some(Applied::Maybe);
+    }
+    Err(error)
 }
 
 /// What a repeated write answers: what it was given and its dot. (Of an upsert nobody knows any more what it

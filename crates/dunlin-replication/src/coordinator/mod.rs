@@ -14,6 +14,7 @@ mod recall;
 mod requests;
 pub mod scan;
 mod spread;
+mod stand_in;
 #[cfg(test)]
 mod tally_tests;
 pub mod tracker;

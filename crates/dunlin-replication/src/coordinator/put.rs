@@ -5,6 +5,7 @@ use super::errors::{Outcomes, Shortfall, not_applied, refused};
 use super::get::CATCH_UP;
 use super::level::is_local;
 use super::spread::Spread;
+use super::stand_in::StandIns;
 use super::tracker::Tally;
 use super::{Coordinator, PutOutcome, PutRequest};
 use crate::core::{CallError, count};
@@ -96,7 +97,7 @@ impl Coordinator {
         let token = layout.token(&request.key);
         let replicas = view.replicas(&table, token);
         let tally = Tally::new(view.needs(&table, &replicas, &replicas.layouts, level));
-        self.check_alive(&view, &replicas, &tally, level)?;
+        self.check_alive(&view, &table, token, &replicas, &tally, level)?;
         count(&core.stats.writes);
         let known = match request.request_id {
             Some(id) => self.recall(&view, &replicas, table.def.id, token, &request.key, id, deadline).await,
@@ -180,7 +181,7 @@ impl Coordinator {
         let token: Token = layout.token(&request.key);
         let replicas = view.replicas(table, token);
         let tally = Tally::new(view.needs(table, &replicas, &replicas.layouts, level));
-        if let Err(error) = self.check_alive(view, &replicas, &tally, level) {
+        if let Err(error) = self.check_alive(view, table, token, &replicas, &tally, level) {
             return Attempt::Done(Err(error));
         }
         let mut outcomes: Outcomes = SmallVec::from_elem(None, replicas.hosts.len());
@@ -232,7 +233,8 @@ impl Coordinator {
         if matches!(last, Some(Refusal::Behind(_))) {
             return Attempt::Behind;
         }
-        if level == Consistency::Any {
+        // Past the check of who is alive, with no replica up: stand-ins can make up the level.
+        if level == Consistency::Any || replicas.alive == 0 {
             return Attempt::Done(self.put_hinted(request.clone(), view, deadline).await);
         }
         Attempt::Done(Err(match last {
@@ -302,11 +304,14 @@ impl Coordinator {
     fn check_alive(
         &self,
         view: &View,
+        table: &TableView,
+        token: Token,
         replicas: &ReplicaSet,
         tally: &Tally,
         level: Consistency,
     ) -> Result<(), Box<ClusterError>> {
-        if level == Consistency::Any || tally.possible_with(replicas.alive) {
+        let stand_ins = StandIns::choose(view, table, replicas, token);
+        if level == Consistency::Any || tally.possible_with(replicas.alive | stand_ins.mask()) {
             return Ok(());
         }
         count(&self.core.stats.unavailable);

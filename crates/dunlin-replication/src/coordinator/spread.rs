@@ -4,9 +4,11 @@
 
 use super::errors::{Outcomes, Shortfall, outcome_of};
 use super::get::CATCH_UP;
+use super::stand_in::{self, StandIns};
 use super::tracker::{Progress, Tally};
 use crate::core::{Core, count, decode_answer};
 use crate::hints::Kept;
+use crate::hints::segment::Hint;
 use crate::message::{
     Envelope, Identified, LayoutStamp, MergeReason, MergeRequest, Refusal, Request, Response,
 };
@@ -111,6 +113,7 @@ impl Spread {
         let mut tally = Tally::new(needs);
         let mut outcomes: Outcomes = SmallVec::from_elem(None, replicas.hosts.len());
         let calls = FuturesUnordered::new();
+        let stand_ins = StandIns::choose(&view, table, &replicas, self.token);
         let mut body: Option<Bytes> = None;
         let timeout = self.core.left(self.deadline);
         let mut own = None;
@@ -120,6 +123,9 @@ impl Spread {
                 outcomes[index] = Some(ReplicaOutcome::Ok);
             } else if host == self.core.me() {
                 own = Some(index);
+            } else if let Some(stand_in) = stand_ins.of(index) {
+                let kept = stand_in::keep(&self.core, &view, stand_in, host, self.to_hint(), timeout);
+                calls.push(Call::stand_in(index, kept));
             } else if replicas.alive & 1 << index == 0 {
                 tally.add_failure(index);
                 outcomes[index] = Some(ReplicaOutcome::Down);
@@ -143,6 +149,11 @@ impl Spread {
             calls.push(Call::own(index, done));
         }
         Round { view, replicas, tally, outcomes, calls, newer: None, behind: false }
+    }
+
+    fn to_hint(&self) -> Hint {
+        let (key, record) = (self.key.clone(), self.record.clone());
+        Hint { created: self.core.runtime.wall(), table: self.table, token: self.token, key, record }
     }
 
     fn body(&self, view: &View) -> Bytes {
@@ -258,7 +269,7 @@ impl Spread {
     /// Keeps hints for those known to have failed so far.
     fn keep_hints(&self, round: &Round) {
         for (index, host) in round.replicas.hosts.iter().enumerate() {
-            if matches!(round.outcomes[index], Some(outcome) if outcome != ReplicaOutcome::Ok) {
+            if round.outcomes[index].is_some_and(|outcome| !is_kept(outcome)) {
                 self.hint(*host);
             }
         }
@@ -280,7 +291,7 @@ impl Spread {
             }
             while let Some((index, answer)) = round.calls.next().await {
                 round.take_answer(index, answer);
-                if round.outcomes[index] != Some(ReplicaOutcome::Ok) {
+                if !round.outcomes[index].is_some_and(is_kept) {
                     self.hint(round.replicas.hosts[index]);
                 }
             }
@@ -315,22 +326,30 @@ impl Round {
         }
         self.outcomes[index] = Some(outcome);
         match outcome {
-            ReplicaOutcome::Ok => self.tally.add_success(index),
+            outcome if is_kept(outcome) => self.tally.add_success(index),
             _ => self.tally.add_failure(index),
         }
     }
+}
+
+/// Whether the replica has the write, or will be given it by a stand-in.
+fn is_kept(outcome: ReplicaOutcome) -> bool {
+    matches!(outcome, ReplicaOutcome::Ok | ReplicaOutcome::Hinted)
 }
 
 /// What a replica said to a record sent to it.
 pub(super) enum Answer {
     Own(Result<(), StoreError>),
     Remote(Result<Bytes, TransportError>),
+    /// Its stand-in.
+    StandIn(ReplicaOutcome),
 }
 
 impl Answer {
     /// The outcome, and the replica's newest layout if it refused because of layouts.
     pub(super) fn read(self) -> (ReplicaOutcome, Option<LayoutStamp>) {
         match self {
+            Answer::StandIn(outcome) => (outcome, None),
             Answer::Own(Ok(())) => (ReplicaOutcome::Ok, None),
             Answer::Own(Err(StoreError::Overloaded)) => (ReplicaOutcome::Overloaded, None),
             Answer::Own(Err(_)) => (ReplicaOutcome::Failed, None),
@@ -352,6 +371,7 @@ impl Answer {
 enum CallKind {
     Own(Durable),
     Remote(BoxFuture<'static, Result<Bytes, TransportError>>),
+    StandIn(BoxFuture<'static, Answer>),
 }
 
 /// One replica's answer to come. The seams box their futures already, so this adds no allocation.
@@ -372,6 +392,13 @@ impl Call {
     }
 }
 
+impl Call {
+    /// The answer of the one that stands in for the replica.
+    pub(super) fn stand_in(index: usize, answer: BoxFuture<'static, Answer>) -> Call {
+        Call { index, kind: CallKind::StandIn(answer) }
+    }
+}
+
 impl Future for Call {
     type Output = (usize, Answer);
 
@@ -379,6 +406,7 @@ impl Future for Call {
         let index = self.index;
         match &mut self.kind {
             CallKind::Own(durable) => durable.as_mut().poll(context).map(|r| (index, Answer::Own(r))),
+            CallKind::StandIn(answer) => answer.as_mut().poll(context).map(|answer| (index, answer)),
             CallKind::Remote(answer) => answer.as_mut().poll(context).map(|r| (index, Answer::Remote(r))),
         }
     }

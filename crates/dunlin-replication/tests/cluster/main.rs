@@ -11,6 +11,7 @@ mod put;
 mod requests;
 mod scan;
 mod sim;
+mod sloppy;
 mod store;
 
 use bytes::Bytes;
@@ -132,7 +133,12 @@ impl Cluster {
 
     /// As [`new`](Self::new), with further nodes that are not members yet.
     pub fn with_joiners(members: usize, nodes: usize, factor: u32) -> Cluster {
-        Cluster::build((0..members).map(member).collect(), nodes, Replication::Simple(factor))
+        Cluster::build((0..members).map(member).collect(), nodes, Replication::Simple(factor), false)
+    }
+
+    /// As [`new`](Self::new), in a keyspace where others stand in for dead replicas.
+    pub fn sloppy(nodes: usize, factor: u32) -> Cluster {
+        Cluster::build((0..nodes).map(member).collect(), nodes, Replication::Simple(factor), true)
     }
 
     /// A member in each of the data centres named, with so many replicas in each of them.
@@ -140,10 +146,10 @@ impl Cluster {
         let members: Vec<Member> =
             centers.iter().enumerate().map(|(index, center)| member_in(center, index)).collect();
         let factors = centers.iter().map(|center| ((*center).to_owned(), factor)).collect();
-        Cluster::build(members, centers.len(), Replication::NetworkTopology(factors))
+        Cluster::build(members, centers.len(), Replication::NetworkTopology(factors), false)
     }
 
-    fn build(members: Vec<Member>, nodes: usize, replication: Replication) -> Cluster {
+    fn build(members: Vec<Member>, nodes: usize, replication: Replication, sloppy_quorum: bool) -> Cluster {
         let sim = Arc::new(Sim::default());
         let net = Arc::new(Net::default());
         let founded = Layout::found(
@@ -155,8 +161,7 @@ impl Cluster {
         );
         let layout = Arc::new(founded.next(2, members, Vec::new()));
         let mut schema = Schema::default();
-        let keyspace =
-            KeyspaceDef { name: "ks".into(), replication, sloppy_quorum: false, durable_writes: true };
+        let keyspace = KeyspaceDef { name: "ks".into(), replication, sloppy_quorum, durable_writes: true };
         let stamp = (Micros(1), host(0));
         schema.set_keyspace("ks", stamp, Some(keyspace));
         schema.set_table("ks", "t1", stamp, Some(table(1, ConflictMode::Siblings)));
