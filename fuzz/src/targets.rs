@@ -7,7 +7,7 @@ use dunlin_cql::{SessionState, Splitter};
 use dunlin_replication::hints::segment::{HEADER_BYTES, Hints, header, put_hint};
 use dunlin_replication::message::{
     Envelope, Fence, Identified, MergeReason, MergeRequest, ReadRequest, RecallRequest, Request, Response,
-    ScanReplicaRequest,
+    ScanReplicaRequest, WriteMark,
 };
 use dunlin_replication::store::Durability;
 use dunlin_ring::LayoutChain;
@@ -148,7 +148,7 @@ fn message_seeds() -> Vec<Vec<u8>> {
     ];
     for record in records() {
         let (durability, reason) = (Durability::Synced, MergeReason::Write);
-        let identified = Some(Identified { id: [4; 16], dot: None });
+        let identified = Some(Identified { id: [4; 16], mark: WriteMark::Time(Micros(4)) });
         requests.push(Request::Merge(MergeRequest {
             table,
             token,

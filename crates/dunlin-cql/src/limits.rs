@@ -18,8 +18,8 @@ pub const REPLICAS_MAX: u32 = 32;
 pub const COMMENT_BYTES_MAX: usize = 4096;
 /// Longest `TTL` and `default_time_to_live`, seconds: twenty years.
 pub const TTL_S_MAX: u32 = 20 * 365 * 86_400;
-/// Longest `USING TIMEOUT`.
-pub const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Longest `USING TIMEOUT`: no message of a statement lives longer (deletions are forgotten by that).
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// Largest page.
 pub const PAGE_ROWS_MAX: u32 = 100_000;
 /// Page size of a new session.

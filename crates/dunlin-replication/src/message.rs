@@ -9,7 +9,7 @@ use crate::store::{Durability, Entry};
 use bytes::Bytes;
 use dunlin_transport::codec::{self, CodecError};
 use dunlin_types::{
-    ClusterError, Consistency, Context, Dot, HostId, Key, Micros, Record, TableId, Token, TokenRange,
+    ClusterError, Consistency, Context, Dot, Hlc, HostId, Key, Micros, Record, TableId, Token, TokenRange,
 };
 use serde::{Deserialize, Serialize};
 
@@ -113,13 +113,33 @@ pub struct MergeRequest {
 /// A client's name for one write, the same in each of its attempts.
 pub type RequestId = [u8; 16];
 
+/// What tells whether a record has seen a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum WriteMark {
+    /// In a siblings table: its dot.
+    Dot(Dot),
+    /// In a last_write_wins table: its time.
+    Time(Hlc),
+}
+
+impl WriteMark {
+    /// Whether the record has seen the write: it holds it, or what superseded it.
+    pub fn is_in(self, record: &Record) -> bool {
+        match (self, record) {
+            (WriteMark::Dot(dot), Record::Siblings(set)) => set.seen().covers(dot),
+            (WriteMark::Time(at), Record::Latest(latest)) => latest.value.written >= at,
+            _ => false,
+        }
+    }
+}
+
 /// A write that came with a request id, for replicas to remember with its record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Identified {
     /// The id.
     pub id: RequestId,
-    /// The dot that the write got; none in last_write_wins tables.
-    pub dot: Option<Dot>,
+    /// The write.
+    pub mark: WriteMark,
 }
 
 /// Asks for a write by its request id.
@@ -138,8 +158,8 @@ pub struct RecallRequest {
 /// What a replica knows of a write with that request id.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Recalled {
-    /// The dot that it got; none in last_write_wins tables.
-    pub dot: Option<Dot>,
+    /// The write.
+    pub mark: WriteMark,
     /// The replica's copy as of now, which has seen the write.
     pub record: Record,
 }
@@ -345,7 +365,7 @@ mod tests {
             Response::Coordinated(Ok(context)),
             Response::Coordinated(Err(Box::new(ClusterError::new(dunlin_types::ErrorCode::Stale, "m")))),
             Response::Merged,
-            Response::Recalled(Some(Recalled { dot: None, record: record(vec![2]) })),
+            Response::Recalled(Some(Recalled { mark: WriteMark::Time(Micros(3)), record: record(vec![2]) })),
             Response::Record(None),
             Response::Record(Some(record(vec![3; 300]))),
             Response::Digest(Some([4; 16])),

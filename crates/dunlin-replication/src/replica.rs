@@ -106,7 +106,8 @@ impl Replica {
         };
         let record =
             self.core.local.store.get(table, token, key).await.map_err(|error| self.refusal(error))?;
-        Ok(Response::Recalled(record.map(|record| Recalled { dot: write.dot, record })))
+        let seen = record.filter(|record| write.mark.is_in(record));
+        Ok(Response::Recalled(seen.map(|record| Recalled { mark: write.mark, record })))
     }
 
     /// A write made in ignorance of this node's newest layout would be missing from the replicas of

@@ -9,7 +9,7 @@ use super::stand_in::StandIns;
 use super::tracker::Tally;
 use crate::core::count;
 use crate::hints::Kept;
-use crate::message::{CoordinateRequest, Fence, Identified, Refusal};
+use crate::message::{CoordinateRequest, Fence, Identified, Refusal, WriteMark};
 use crate::store::StoreError;
 use crate::view::{ReplicaSet, TableView, View};
 use dunlin_types::error::Applied;
@@ -193,6 +193,11 @@ impl Coordinator {
             return Err(not_applied(ErrorCode::WriteTimeout, "no time left to keep a hint", level));
         }
         let token = layout.token(&request.key);
+        // No replica can be asked: what this node has kept hints of it remembers itself.
+        let known = request.request_id.and_then(|id| self.requests.recall(id, request.table, &request.key));
+        if let Some(write) = known {
+            return Ok(context_of_repeated(request.context, write));
+        }
         let value = Value {
             written: core.clock.tick(core.runtime.wall()),
             expires: request.expires,
@@ -202,6 +207,8 @@ impl Coordinator {
         let dot = Dot { actor: core.actor.without_copy(), counter };
         let given = request.context.unwrap_or_default();
         let record = Record::Siblings(SiblingSet::detached(&given, dot, value));
+        let identified = request.request_id.map(|id| Identified { id, mark: WriteMark::Dot(dot) });
+        let (table_id, key) = (request.table, request.key.clone());
         if level == Consistency::Any {
             let targets: SmallVec<[HostId; 6]> =
                 view.replicas(table, token).hosts.iter().copied().filter(|h| *h != core.me()).collect();
@@ -218,9 +225,12 @@ impl Coordinator {
                 durability: request.durability,
                 level,
                 deadline,
-                identified: None,
+                identified,
             };
             spread.run(Arc::clone(view), None).await?;
+        }
+        if let Some(write) = identified {
+            self.requests.remember(write, table_id, &key);
         }
         let mut context = given;
         context.add_dot(dot);
@@ -245,7 +255,7 @@ fn hint_counts(kept: Kept, level: Consistency) -> Result<(), Box<ClusterError>> 
 /// superseded; to claim less than the first answer did is safe.)
 fn context_of_repeated(given: Option<Context>, write: Identified) -> Context {
     let mut context = given.unwrap_or_default();
-    if let Some(dot) = write.dot {
+    if let WriteMark::Dot(dot) = write.mark {
         context.add_dot(dot);
     }
     context

@@ -75,13 +75,16 @@ impl Coordinator {
             let mut reading = self.start(Arc::clone(&view), &table, &request, deadline)?;
             let result = reading.run(request.after.as_ref()).await;
             let overtaken = self.core.views.peek().fence.newest != view.fence.newest;
-            if result.is_ok()
-                && is_strong(request.consistency)
-                && overtaken
-                && !self.core.left(deadline).is_zero()
-            {
+            if result.is_ok() && is_strong(request.consistency) && overtaken {
                 // The answer may rest on layouts that this node has acknowledged to be incomplete since.
                 self.core.runtime.event("read_overtaken", view.fence.newest.version, reading.token.0);
+                if self.core.left(deadline).is_zero() {
+                    let mut error = reading.shortfall();
+                    error.code = ErrorCode::ReadTimeout;
+                    error.message =
+                        "the layout changed under the read, and no time was left to read again".into();
+                    return Err(error);
+                }
                 view = self.core.views.load();
                 continue;
             }

@@ -1,7 +1,7 @@
 //! The step under a key's lock: a write of a siblings table gets its dot and takes the place of what it has seen.
 
 use super::requests::RequestMemory;
-use crate::message::{Identified, Recalled, RequestId};
+use crate::message::{Identified, Recalled, RequestId, WriteMark};
 use crate::repair::compared::Compared;
 use dunlin_types::error::Applied;
 use dunlin_types::limits::{SIBLINGS_BYTES_MAX, SIBLINGS_MAX};
@@ -41,13 +41,14 @@ impl Mint {
             _ => SiblingSet::default(),
         };
         if let (Some((id, requests)), Some(known)) = (request, &self.known) {
-            requests.remember(Identified { id: *id, dot: known.dot }, table, key);
+            requests.remember(Identified { id: *id, mark: known.mark }, table, key);
             let mut record = Record::Siblings(set);
             record.merge(&known.record);
             return Ok(record);
         }
         if let Some((id, requests)) = request
-            && requests.recall(*id, table, key).is_some()
+            && let Some(WriteMark::Dot(dot)) = requests.recall(*id, table, key).map(|write| write.mark)
+            && set.seen().covers(dot)
         {
             return Ok(Record::Siblings(set));
         }
@@ -67,7 +68,8 @@ impl Mint {
             set.close(last);
         }
         if let Some((id, requests)) = request {
-            requests.remember(Identified { id: *id, dot: Some(Dot { actor, counter }) }, table, key);
+            let mark = WriteMark::Dot(Dot { actor, counter });
+            requests.remember(Identified { id: *id, mark }, table, key);
             self.noted.store(true, Ordering::Relaxed);
         }
         Ok(Record::Siblings(set))

@@ -9,7 +9,9 @@ use super::stand_in::StandIns;
 use super::tracker::Tally;
 use super::{Coordinator, PutOutcome, PutRequest};
 use crate::core::{CallError, count};
-use crate::message::{CoordinateRequest, Envelope, Identified, LayoutStamp, Refusal, Request, Response};
+use crate::message::{
+    CoordinateRequest, Envelope, Identified, LayoutStamp, Refusal, Request, Response, WriteMark,
+};
 use crate::view::{ReplicaSet, TableView, View};
 use dunlin_transport::Lane;
 use dunlin_types::error::Applied;
@@ -99,30 +101,39 @@ impl Coordinator {
         let tally = Tally::new(view.needs(&table, &replicas, &replicas.layouts, level));
         self.check_alive(&view, &table, token, &replicas, &tally, level)?;
         count(&core.stats.writes);
+        let (table_id, key) = (table.def.id, request.key);
         let known = match request.request_id {
-            Some(id) => self.recall(&view, &replicas, table.def.id, token, &request.key, id, deadline).await,
+            // A hint that this node has kept is in no record of its own.
+            Some(id) if level == Consistency::Any && self.requests.recall(id, table_id, &key).is_some() => {
+                return Ok(());
+            }
+            Some(id) => self.recall(&view, &replicas, table_id, token, &key, id, deadline).await,
             None => None,
         };
         let value = Value { written, expires, data: request.value };
         // A write that was made already is not made again, with a later time: what came after it stays.
-        let record = known
-            .map_or_else(|| Record::Latest(Latest { host: core.me(), value }), |recalled| recalled.record);
-        let identified = request.request_id.map(|id| Identified { id, dot: None });
-        if let Some(write) = identified.filter(|_| replicas.index_of(core.me()).is_some()) {
-            self.requests.remember(write, table.def.id, &request.key);
-        }
+        let (mark, record) = match known {
+            Some(recalled) => (recalled.mark, recalled.record),
+            None => (WriteMark::Time(written), Record::Latest(Latest { host: core.me(), value })),
+        };
+        let identified = request.request_id.map(|id| Identified { id, mark });
         let spread = Spread {
             core: Arc::clone(core),
-            table: table.def.id,
+            table: table_id,
             token,
-            key: request.key,
+            key: key.clone(),
             record,
             durability: request.durability,
             level,
             deadline,
             identified,
         };
-        spread.run(view, None).await
+        let result = spread.run(view, None).await;
+        // A replica knows it by its record, whatever became of the write; others only what was acknowledged.
+        if let Some(write) = identified.filter(|_| result.is_ok() || replicas.index_of(core.me()).is_some()) {
+            self.requests.remember(write, table_id, &key);
+        }
+        result
     }
 
     /// siblings: a live replica coordinates. Tries another only when the first certainly did nothing.

@@ -33,9 +33,10 @@ impl Coordinator {
         let core = &self.core;
         if let Some(write) = self.requests.recall(id, table, key)
             && let Ok(Some(record)) = core.local.store.get(table, token, key.clone()).await
+            && write.mark.is_in(&record)
         {
             core.runtime.event("request_repeated", token.0, 0);
-            return Some(Recalled { dot: write.dot, record });
+            return Some(Recalled { mark: write.mark, record });
         }
         let wait = (core.left(deadline) / 4).min(WAIT_MAX);
         let request = RecallRequest { table, token, key: key.clone(), id };

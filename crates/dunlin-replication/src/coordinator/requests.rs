@@ -1,7 +1,7 @@
 //! Request ids of recent writes, so that a client's repetition of a write is not a second write.
 
-use crate::message::{Identified, RequestId};
-use dunlin_types::{Dot, Key, TableId};
+use crate::message::{Identified, RequestId, WriteMark};
+use dunlin_types::{Key, TableId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,7 +26,7 @@ fn place(table: TableId, key: &Key) -> Place {
 
 #[derive(Debug, Default)]
 struct Inner {
-    done: BTreeMap<RequestId, (Place, Option<Dot>)>,
+    done: BTreeMap<RequestId, (Place, WriteMark)>,
     order: VecDeque<RequestId>,
 }
 
@@ -35,18 +35,19 @@ impl RequestMemory {
         RequestMemory { max, inner: Mutex::new(Inner::default()) }
     }
 
-    /// The write of that id, which has to be for the same key.
+    /// The write of that id, which has to be for the same key. It was remembered as it was made, and may not have
+    /// been stored: what counts is a record that has seen it.
     pub(crate) fn recall(&self, id: RequestId, table: TableId, key: &Key) -> Option<Identified> {
         let inner = self.inner.lock();
-        let (known, dot) = inner.done.get(&id)?;
-        (*known == place(table, key)).then_some(Identified { id, dot: *dot })
+        let (known, mark) = inner.done.get(&id)?;
+        (*known == place(table, key)).then_some(Identified { id, mark: *mark })
     }
 
     /// Remembers a write that was applied.
     pub(crate) fn remember(&self, write: Identified, table: TableId, key: &Key) {
-        let Identified { id, dot } = write;
+        let Identified { id, mark } = write;
         let mut inner = self.inner.lock();
-        if inner.done.insert(id, (place(table, key), dot)).is_none() {
+        if inner.done.insert(id, (place(table, key), mark)).is_none() {
             inner.order.push_back(id);
         }
         if inner.order.len() > self.max
@@ -58,23 +59,22 @@ impl RequestMemory {
 
     /// Forgets a write that was remembered when it was made, and then not stored.
     pub(crate) fn forget(&self, id: RequestId) {
-        let mut inner = self.inner.lock();
-        if inner.done.remove(&id).is_some() {
-            inner.order.retain(|known| *known != id);
-        }
+        // Its place in the order goes in its time.
+        self.inner.lock().done.remove(&id);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dunlin_types::Micros;
 
     #[test]
     fn remembers_a_bounded_number() {
         let memory = RequestMemory::new(2);
         let key = Key::new("k").unwrap();
         for id in 0..3u8 {
-            memory.remember(Identified { id: [id; 16], dot: None }, TableId(1), &key);
+            memory.remember(Identified { id: [id; 16], mark: WriteMark::Time(Micros(1)) }, TableId(1), &key);
         }
         assert_eq!(memory.recall([0; 16], TableId(1), &key), None);
         assert!(memory.recall([2; 16], TableId(1), &key).is_some());

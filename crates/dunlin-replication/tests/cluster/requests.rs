@@ -107,3 +107,49 @@ fn an_id_is_of_its_key() {
         assert_eq!(dots(&cluster), 2);
     });
 }
+
+#[test]
+fn a_write_that_was_refused_where_it_began_is_made_when_it_is_repeated() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        let mut old = cluster.write(&key("k"), "old", Consistency::All);
+        old.table = Arc::clone(&cluster.latest);
+        cluster.put(1, old).await.unwrap();
+        cluster.nodes[0].store.full.store(true, Ordering::SeqCst);
+        cluster.link(1, Link::Lost);
+        cluster.link(2, Link::Lost);
+        let mut write = identified(&cluster, "new");
+        write.table = Arc::clone(&cluster.latest);
+        write.context = None;
+        let failed = cluster.put(0, write.clone()).await.unwrap_err();
+        assert_eq!(failed.applied, Some(Applied::Maybe));
+        cluster.nodes[0].store.full.store(false, Ordering::SeqCst);
+        cluster.link(1, Link::Up);
+        cluster.link(2, Link::Up);
+        cluster.put(0, write).await.unwrap();
+        let mut read = cluster.read(&key("k"), Consistency::All);
+        read.table = Arc::clone(&cluster.latest);
+        assert_eq!(crate::shown(cluster.get(2, read).await.unwrap()), ["new"]);
+    });
+}
+
+#[test]
+fn a_write_of_which_only_hints_are_kept_is_known_where_they_are() {
+    let cluster = Cluster::new(4, 3);
+    let key = cluster.key_at(&cluster.layout, 3, &[1, 2, 3]);
+    cluster.believe_down(0, &[1, 2, 3]);
+    for table in [&cluster.siblings, &cluster.latest] {
+        let before = cluster.nodes[0].hints.count();
+        cluster.sim.run(async {
+            let mut write = identified(&cluster, "a");
+            (write.key, write.table, write.consistency) = (key.clone(), Arc::clone(table), Consistency::Any);
+            if table.id == cluster.latest.id {
+                write.context = None;
+            }
+            let first = cluster.put(0, write.clone()).await.unwrap();
+            assert_eq!(cluster.put(0, write).await.unwrap(), first);
+        });
+        assert_eq!(cluster.nodes[0].hints.count() - before, 3);
+    }
+    assert_eq!(dots(&cluster), 1);
+}

@@ -81,8 +81,8 @@ fn numbers(config: &Config) -> Result<(), ConfigError> {
         ("replication.read_timeout_ms", config.replication.read_timeout_ms),
         ("replication.write_timeout_ms", config.replication.write_timeout_ms),
     ] {
-        if !(1..=600_000).contains(&value) {
-            return invalid(key, "must be 1 to 600000");
+        if !(1..=120_000).contains(&value) {
+            return invalid(key, "must be 1 to 120000");
         }
     }
     storage(&config.storage)?;
