@@ -99,7 +99,8 @@ impl Client {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            match pause_before_next(repetition, &error, failed) {
+            let fresh = (failed as usize) < self.hosts.len();
+            match pause_before_next(repetition, &error, failed, fresh) {
                 Some(pause) if failed < attempts => tokio::time::sleep(pause).await,
                 _ => return Err(error),
             }

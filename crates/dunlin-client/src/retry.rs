@@ -20,11 +20,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait that a node is granted.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// How long to wait before the next attempt after the `failed`-th (from 1) ended so; `None`: no more.
+/// How long to wait before the next attempt after the `failed`-th (from 1) ended so; `None`: no more. `fresh`: the
+/// next node was not asked yet.
 pub(crate) fn pause_before_next(
     repetition: Repetition,
     error: &ClientError,
     failed: u32,
+    fresh: bool,
 ) -> Option<Duration> {
     let backoff = || (PAUSE * 2u32.saturating_pow(failed - 1)).min(PAUSE_MAX);
     let failure = match error {
@@ -36,8 +38,8 @@ pub(crate) fn pause_before_next(
     };
     match (repetition, failure.kind()?) {
         (Repetition::Harms, _) if failure.maybe_applied() => None,
-        (_, ErrorCode::NotReady) => Some(Duration::ZERO),
-        (_, ErrorCode::Overloaded) => {
+        (_, ErrorCode::NotReady) if fresh => Some(Duration::ZERO),
+        (_, ErrorCode::NotReady | ErrorCode::Overloaded) => {
             let after = failure.field("retry_after_ms").and_then(|ms| ms.parse().ok());
             Some(after.map_or(PAUSE, Duration::from_millis).min(PAUSE_MAX))
         }

@@ -116,6 +116,18 @@ impl Reply {
         Body::Ok(Vec::new()).into()
     }
 
+    /// About how many bytes of memory it holds.
+    pub fn weight(&self) -> usize {
+        const LINE: usize = 64;
+        match &self.body {
+            Body::Rows { rows, .. } => {
+                let cells = rows.iter().flatten().map(|cell| cell.bytes().map_or(1, <[u8]>::len) + 1);
+                LINE + cells.sum::<usize>()
+            }
+            Body::Ok(_) | Body::Error { .. } => LINE,
+        }
+    }
+
     /// `OK` with one field.
     pub fn ok_with(name: impl Into<String>, value: impl Into<String>) -> Reply {
         Body::Ok(vec![(name.into(), value.into())]).into()

@@ -230,7 +230,7 @@ fn what_does_not_fit_is_invalid_in_a_sentence() {
     check_invalid("SELECT COUNT(*), key FROM kv", "COUNT(*) stands alone");
     check_invalid(
         "SELECT * FROM kv WHERE key = 'a' USING TIMEOUT 0ms",
-        "a TIMEOUT is more than 0 and at most 600 s",
+        "a TIMEOUT is more than 0 and at most 120 s",
     );
     check_invalid(
         "DELETE FROM kv USING TTL 5 WHERE key = 'x'",

@@ -238,8 +238,8 @@ impl State {
 }
 
 impl Place {
-    /// The statement succeeded after `took`, the wait for its place not counted.
-    pub fn succeeded(&self, took: Duration) {
+    /// The statement was answered, or ran out of time, after `took`; the wait for its place does not count.
+    pub fn ended(&self, took: Duration) {
         if let Some(admission) = &self.admission {
             let now = admission.runtime.mono();
             let mut state = admission.state.lock();

@@ -175,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     fn may_start(&self) -> bool {
         let settings = &self.services.settings;
         (self.blocked.is_some() || !self.closing && !self.starved)
-            && self.output.len() - self.sent < BACKLOG_BYTES
+            && self.output.len() - self.sent + self.pipeline.held_bytes() < BACKLOG_BYTES
             && self.pipeline.len() < settings.pipeline
             && self.pipeline.running() < settings.pipeline_in_parallel
     }

@@ -109,8 +109,10 @@ async fn dispatch(
     let single = matches!(&operation, Operation::Write(_))
         || matches!(&operation, Operation::Read(read) if read.keys.len() == 1);
     let reply = work(services, operation, trace).await;
-    if single && reply.code().is_none() {
-        place.succeeded(services.runtime().mono().since(begun));
+    // A statement that ran out of time says as much about load as one that took long.
+    let late = [Some(ErrorCode::WriteTimeout), Some(ErrorCode::ReadTimeout)].contains(&reply.code());
+    if single && (late || reply.code().is_none()) {
+        place.ended(services.runtime().mono().since(begun));
     }
     reply
 }

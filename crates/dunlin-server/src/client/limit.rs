@@ -58,7 +58,7 @@ impl Limit {
         self.limit as usize
     }
 
-    /// A statement succeeded after `took`; `saturated`: all places were taken meanwhile.
+    /// A statement was answered, or ran out of time, after `took`; `saturated`: all places were taken meanwhile.
     pub fn observe(&mut self, now: Mono, took: Duration, saturated: bool) {
         let window = &mut self.window;
         let started = *window.started.get_or_insert(now);

@@ -21,6 +21,8 @@ pub(super) struct Pipeline {
     first: u64,
     running: FuturesUnordered<Running>,
     keys: BTreeSet<Touched>,
+    /// Of answers that wait for those before them.
+    held_bytes: usize,
 }
 
 impl Pipeline {
@@ -32,6 +34,11 @@ impl Pipeline {
     /// Statements taken and not yet sent.
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// About how many bytes answers hold that wait for those before them.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Statements being worked on.
@@ -46,6 +53,7 @@ impl Pipeline {
 
     /// A statement whose answer is known.
     pub fn push_done(&mut self, reply: Reply) {
+        self.held_bytes += reply.weight();
         self.slots.push_back(Some(reply));
     }
 
@@ -71,6 +79,7 @@ impl Pipeline {
             if let Some(key) = touched {
                 self.keys.remove(&key);
             }
+            self.held_bytes += reply.weight();
             let place = usize::try_from(number - self.first).ok().and_then(|place| self.slots.get_mut(place));
             *place.expect("a slot stays until its reply is taken") = Some(reply);
             done = true;
@@ -81,6 +90,7 @@ impl Pipeline {
     /// The next answer in order, if it is known.
     pub fn take_reply(&mut self) -> Option<Reply> {
         let reply = self.slots.front_mut()?.take()?;
+        self.held_bytes -= reply.weight();
         self.slots.pop_front();
         self.first += 1;
         Some(reply)
@@ -119,6 +129,7 @@ mod tests {
         assert!(!pipeline.conflicts(&key(2)));
         assert!(pipeline.conflicts(&key(0)));
         assert_eq!(pipeline.take_reply(), None);
+        assert!(pipeline.held_bytes() > 0, "two answers wait");
         for sender in senders {
             sender.send(()).unwrap();
         }
@@ -126,5 +137,6 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| pipeline.take_reply()).collect();
         assert_eq!(order, (0..4).map(reply).collect::<Vec<_>>());
         assert!(pipeline.is_empty());
+        assert_eq!(pipeline.held_bytes(), 0);
     }
 }

@@ -1,13 +1,13 @@
 //! `SELECT` of named keys.
 
-use super::errors;
+use super::errors::{self, not_applied};
 use super::execute::{Trace, bad_context};
 use super::services::ClientServices;
 use super::session::starting;
 use dunlin_cql::operation::{Projection, Read, Show};
 use dunlin_cql::{Body, Cell, Reply, value};
 use dunlin_replication::coordinator::GetRequest;
-use dunlin_types::{Context, Key, Micros, Record, TableDef, Token, Value};
+use dunlin_types::{Context, ErrorCode, Key, Micros, Record, TableDef, Token, Value};
 use futures::stream::StreamExt;
 use std::sync::Arc;
 
@@ -124,6 +124,8 @@ async fn read_many(services: &Arc<ClientServices>, mut request: Read, trace: &mu
     let keys = std::mem::take(&mut request.keys);
     let mut answer = Answer::new(services, &request);
     let mut left = request.limit.unwrap_or(u64::MAX);
+    let bytes_max = services.settings.unpaged_bytes;
+    let mut bytes = 0;
     let mut records = futures::stream::iter(keys.into_iter().map(|key| {
         let get = get_request(services, &request, &key, None);
         async move { (key, services.coordinator.get(get).await) }
@@ -133,7 +135,21 @@ async fn read_many(services: &Arc<ClientServices>, mut request: Read, trace: &mu
         && let Some((key, result)) = records.next().await
     {
         match result {
-            Ok(Some(record)) => left -= u64::from(answer.add(&key, &record)),
+            Ok(Some(record)) => {
+                let shown = record.visible(answer.now);
+                bytes += shown
+                    .iter()
+                    .filter_map(|value| value.data.as_ref())
+                    .map(|data| data.len())
+                    .sum::<usize>();
+                if bytes > bytes_max {
+                    let message = format!(
+                        "the keys have more than {bytes_max} bytes of values: ask for fewer at a time"
+                    );
+                    return not_applied(ErrorCode::TooLarge, message);
+                }
+                left -= u64::from(answer.add(&key, &record));
+            }
             Ok(None) => {}
             Err(error) => return errors::reply(services, *error, Some((&request.table, &key))),
         }

@@ -340,3 +340,19 @@ fn long_statements_find_room_or_are_refused() {
         assert_eq!(session.execute(&insert).await.code(), None, "the room is free again");
     });
 }
+
+#[test]
+fn a_read_of_many_keys_is_bounded() {
+    run(async {
+        let settings = ClientSettings { unpaged_bytes: 1000, ..ClientSettings::default() };
+        let node = TestNode::with(settings).await;
+        let mut session = Session::new(Arc::clone(&node.services));
+        for key in ["a", "b"] {
+            let insert = format!("INSERT INTO kv (key, value) VALUES ('{key}', '{}')", "x".repeat(600));
+            assert_eq!(session.execute(&insert).await.code(), None);
+        }
+        assert_eq!(session.execute("SELECT * FROM kv WHERE key IN ('a', 'c')").await.code(), None);
+        let refused = session.execute("SELECT * FROM kv WHERE key IN ('a', 'b')").await;
+        assert_eq!(refused.code(), Some(ErrorCode::TooLarge));
+    });
+}
