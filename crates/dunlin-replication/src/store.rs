@@ -61,8 +61,8 @@ pub trait WriteObserver: Send + Sync {
     /// A record is about to be joined into the copy. Must return at once.
     fn taking(&self, table: TableId, token: Token, record: &Record);
 
-    /// A record was joined into the copy; a read that begins now sees it.
-    fn taken(&self, table: TableId, token: Token);
+    /// The record was joined into the copy; a read that begins now sees it.
+    fn taken(&self, table: TableId, token: Token, record: &Record);
 }
 
 /// A node's own copy. Every future is safe to drop; a write then still may happen.

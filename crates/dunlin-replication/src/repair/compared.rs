@@ -103,7 +103,7 @@ impl Compared {
         *proved = since.max(*proved);
     }
 
-    /// A record is about to be applied whose earliest deletion, or value with an expiry, was written then.
+    /// A record is about to be applied, or has just been, whose earliest deletion, or value with an expiry, was written then.
     pub fn taking(&self, table: TableId, token: Token, oldest: Hlc) {
         let lowered = {
             let mut vnodes = self.vnodes.lock();

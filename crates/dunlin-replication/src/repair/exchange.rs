@@ -11,9 +11,10 @@ use crate::local::Local;
 use crate::message::Refusal;
 use crate::store::{Entry, StoreError};
 use dunlin_types::runtime::BoxFuture;
-use dunlin_types::{Key, Micros, TableId, Token, TokenRange};
+use dunlin_types::{Key, Micros, Mono, TableId, Token, TokenRange};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Why an exchange did not end. What travelled until then was merged, so the next one has less to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +68,11 @@ pub trait Peer: Send + Sync {
     /// Asks and waits for the answer; a refusal is an error.
     fn ask(&self, request: RepairRequest) -> BoxFuture<'_, Result<RepairResponse, RepairError>>;
 }
+
+/// Oldest record that is sent: with the longest call, less than the margin of purging.
+const READ_AGE_MAX: Duration = Duration::from_secs(30);
+/// Oldest answer whose records are taken, counted from the question.
+const ANSWER_AGE_MAX: Duration = Duration::from_secs(130);
 
 /// One exchange.
 pub struct Exchange<'a> {
@@ -212,7 +218,12 @@ impl Exchange<'_> {
             let chunk = &rest[..rest.len().min(RECORDS_MAX)];
             let request =
                 RepairRequest::Fetch { table: self.table, purpose: self.purpose, wanted: chunk.to_vec() };
-            let RepairResponse::Records { answered, entries } = self.peer.ask(request).await? else {
+            let asked = self.reader.runtime.mono();
+            let answer = self.peer.ask(request).await?;
+            if self.reader.runtime.mono().since(asked) > ANSWER_AGE_MAX {
+                return Err(RepairError::Unreachable("the answer is too old".to_owned()));
+            }
+            let RepairResponse::Records { answered, entries } = answer else {
                 return Err(RepairError::Protocol("to Fetch"));
             };
             let answered = answered as usize;
@@ -245,6 +256,7 @@ impl Exchange<'_> {
     ) -> Result<(), RepairError> {
         let mut batch: Vec<Entry> = Vec::new();
         let mut bytes = 0;
+        let mut read_at = self.reader.runtime.mono();
         for (token, key, peers) in mine {
             // It may have turned out meanwhile that data was lost here.
             self.local.store.serves(self.table, TokenRange { first: *token, last: *token })?;
@@ -255,17 +267,29 @@ impl Exchange<'_> {
             let entry = Entry { token: *token, key: key.clone(), record };
             let size = entry_bytes(&entry);
             if !batch.is_empty() && (batch.len() >= RECORDS_MAX || bytes + size > RECORD_BYTES_MAX) {
-                self.send_batch(std::mem::take(&mut batch), outcome).await?;
+                self.send_batch(std::mem::take(&mut batch), read_at, outcome).await?;
                 bytes = 0;
+            }
+            if batch.is_empty() {
+                read_at = self.reader.runtime.mono();
             }
             bytes += size;
             outcome.bytes += size as u64;
             batch.push(entry);
         }
-        if batch.is_empty() { Ok(()) } else { self.send_batch(batch, outcome).await }
+        if batch.is_empty() { Ok(()) } else { self.send_batch(batch, read_at, outcome).await }
     }
 
-    async fn send_batch(&self, entries: Vec<Entry>, outcome: &mut RepairOutcome) -> Result<(), RepairError> {
+    async fn send_batch(
+        &self,
+        entries: Vec<Entry>,
+        read_at: Mono,
+        outcome: &mut RepairOutcome,
+    ) -> Result<(), RepairError> {
+        // After a pause of this process they may have been deleted, and the deletion forgotten.
+        if self.reader.runtime.mono().since(read_at) > READ_AGE_MAX {
+            return Err(RepairError::Unreachable("what was to be sent is too old".to_owned()));
+        }
         outcome.records_sent += entries.len() as u64;
         match self.peer.ask(RepairRequest::Store { table: self.table, entries }).await? {
             RepairResponse::Stored { refused, .. } => {

@@ -80,7 +80,7 @@ impl Default for RepairConfig {
             page_bytes: 1 << 20,
             page_pause: Duration::from_millis(1),
             retry_pause: Duration::from_millis(300),
-            purge_margin: Duration::from_secs(180),
+            purge_margin: Duration::from_secs(240),
             tree_leaves_max: 1 << 20,
         }
     }

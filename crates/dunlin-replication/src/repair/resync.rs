@@ -8,7 +8,8 @@
 //! 2. deleted what *all* of them lack, if it was written before the purge horizon of one of them: that one was compared
 //!    with this copy since it was written, so it held it or its deletion, and what it has not now was deleted.
 //!
-//! Owners that lost data themselves give what they have to such a copy, but what they lack says nothing.
+//! Owners that lost data themselves give what they have to such a copy, but what they lack says nothing. In a
+//! last_write_wins table, where `USING TIMESTAMP` may write into the past, nothing that such an owner has is deleted.
 //!
 //! What was found to be deleted is covered by a deletion as old as itself: it travels nowhere, a write that came
 //! meanwhile stands, and it is forgotten like any other.
@@ -35,23 +36,41 @@ pub struct ResyncOutcome {
     pub deleted: u64,
 }
 
+/// Times that all owners are asked at most, so that the last time nothing new comes from any of them.
+const PASSES_MAX: usize = 4;
+
 /// What the other owners say of a range.
 #[derive(Default)]
 struct Verdict {
     /// What all that are sure of their data lack; `None`: none of them was asked yet.
     lacking: Option<BTreeSet<Place>>,
-    /// The latest purge horizon of theirs.
+    /// What owners that lost data themselves lack, all of them; `None`: there is none.
+    lacking_in_doubt: Option<BTreeSet<Place>>,
+    /// The latest purge horizon of those that are sure.
     purged: Micros,
 }
 
 impl Verdict {
     fn add(&mut self, done: Done) {
         let lacking: BTreeSet<Place> = done.lacking.into_iter().collect();
-        self.purged = self.purged.max(done.purged);
-        self.lacking = Some(match self.lacking.take() {
+        let all = if done.doubtful { &mut self.lacking_in_doubt } else { &mut self.lacking };
+        *all = Some(match all.take() {
             None => lacking,
             Some(before) => before.intersection(&lacking).cloned().collect(),
         });
+        if !done.doubtful {
+            self.purged = self.purged.max(done.purged);
+        }
+    }
+
+    /// What was deleted elsewhere, if its age says so too, and whether no copy at all has it.
+    fn deleted(self) -> impl Iterator<Item = (Place, bool)> {
+        let nowhere =
+            move |place: &Place| self.lacking_in_doubt.as_ref().is_none_or(|all| all.contains(place));
+        self.lacking.into_iter().flatten().map(move |place| {
+            let nowhere = nowhere(&place);
+            (place, nowhere)
+        })
     }
 }
 
@@ -62,21 +81,27 @@ impl Repairer {
     pub async fn resync(&self, table: TableId, lost: &[TokenRange]) -> Result<ResyncOutcome, RepairError> {
         let _turn = self.exchanges.acquire().await.expect("the semaphore is never closed");
         let view = self.core.views.load();
-        let shared = view.table(table).map(|t| co_replicas(&view, t)).unwrap_or_default();
+        let mut shared = view.table(table).map(|t| co_replicas(&view, t)).unwrap_or_default();
         let meets = |range: &TokenRange| lost.iter().any(|l| l.first <= range.last && range.first <= l.last);
-        let mut result = ResyncOutcome::default();
+        shared.values_mut().for_each(|ranges| ranges.retain(meets));
+        shared.retain(|_, ranges| !ranges.is_empty());
+        let mut result = ResyncOutcome { peers: shared.len() as u64, ..ResyncOutcome::default() };
         let mut verdicts: BTreeMap<Token, Verdict> = BTreeMap::new();
-        for (host, ranges) in shared {
-            let ranges: Vec<TokenRange> = ranges.into_iter().filter(meets).collect();
-            if ranges.is_empty() {
-                continue;
+        // What the last owner gave, the first one was not asked about.
+        for _ in 0..PASSES_MAX {
+            verdicts.clear();
+            let before = result.outcome.records_received;
+            for (host, ranges) in &shared {
+                self.take_from(table, *host, ranges, &mut verdicts, &mut result).await?;
             }
-            self.take_from(table, host, &ranges, &mut verdicts, &mut result).await?;
-            result.peers += 1;
+            if result.outcome.records_received == before {
+                break;
+            }
         }
         for verdict in verdicts.into_values() {
-            for place in verdict.lacking.unwrap_or_default() {
-                result.deleted += u64::from(self.delete_again(table, place, verdict.purged).await?);
+            let purged = verdict.purged;
+            for (place, nowhere) in verdict.deleted() {
+                result.deleted += u64::from(self.delete_again(table, place, purged, nowhere).await?);
             }
         }
         if result.deleted > 0 {
@@ -96,24 +121,26 @@ impl Repairer {
         let with = With { table, host, layout: 0, purpose: Purpose::Resync };
         let mut finished = |done: Done| {
             result.outcome.add(done.outcome);
-            if !done.doubtful {
-                verdicts.entry(done.range.first).or_default().add(done);
-            }
+            verdicts.entry(done.range.first).or_default().add(done);
         };
         self.compare(with, ranges, &mut finished).await.map(drop)
     }
 
     /// Covers a record by a deletion as old as itself, if all of it was written before the horizon. Whether it was.
+    /// The time of a last_write_wins record is its client's to say: one that any copy has (not `nowhere`) stays.
     async fn delete_again(
         &self,
         table: TableId,
         (token, key): Place,
         purged: Micros,
+        nowhere: bool,
     ) -> Result<bool, RepairError> {
         let local = &self.core.local;
         let Some(mut record) = local.store.get(table, token, key.clone()).await? else { return Ok(false) };
         let written = record.written_max();
-        if written >= purged || written == Micros(0) || record.is_tombstone() {
+        let dated_by_client = matches!(record, Record::Latest(_));
+        if written >= purged || written == Micros(0) || record.is_tombstone() || (dated_by_client && !nowhere)
+        {
             return Ok(false);
         }
         let deletion = Value { written, expires: None, data: None };

@@ -100,8 +100,9 @@ impl ReplicaStore for MemoryStore {
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         let observer = self.observer.get();
         observer.inspect(|observer| observer.taking(table, token, &record));
+        let taken = record.clone();
         self.records.lock().entry((token, key)).and_modify(|r| r.merge(&record)).or_insert(record);
-        observer.inspect(|observer| observer.taken(table, token));
+        observer.inspect(|observer| observer.taken(table, token, &taken));
         Box::pin(async { Ok(()) })
     }
 

@@ -124,11 +124,10 @@ fn what_was_deleted_elsewhere_does_not_come_back_with_a_copy_that_lost_the_delet
         for i in 0..3 {
             let live = cluster.contents(i).into_iter().filter(|(_, record)| !record.is_tombstone());
             let keys: BTreeSet<u8> = live.map(|((_, key), _)| key.as_bytes()[3]).collect();
-            // Key 4 was at the second one alone: nobody forgot it if that one is sure of its data.
-            let expected = if second_is_doubtful { vec![2, 3] } else { vec![2, 3, 4] };
-            assert_eq!(keys.into_iter().collect::<Vec<_>>(), expected, "node {i}, {second_is_doubtful}");
+            // Key 4 was at the second one alone: if that one is in doubt too, its client may have dated it back.
+            assert_eq!(keys.into_iter().collect::<Vec<_>>(), [2, 3, 4], "node {i}, {second_is_doubtful}");
         }
-        assert_eq!(cluster.contents(2).len(), if second_is_doubtful { 2 } else { 3 }, "no deletion travels");
+        assert_eq!(cluster.contents(2).len(), 3, "no deletion travels");
     }
 }
 

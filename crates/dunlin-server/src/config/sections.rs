@@ -211,7 +211,7 @@ pub struct RepairSection {
 
 impl Default for RepairSection {
     fn default() -> Self {
-        RepairSection { interval_s: 600, purge_margin_s: 180 }
+        RepairSection { interval_s: 600, purge_margin_s: 240 }
     }
 }
 

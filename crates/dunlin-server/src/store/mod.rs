@@ -111,9 +111,9 @@ impl Shared {
     }
 
     /// A write was applied.
-    fn taken(&self, table: TableId, token: Token) {
+    fn taken(&self, table: TableId, token: Token, record: &Record) {
         if let Some(observer) = self.observer.get() {
-            observer.taken(table, token);
+            observer.taken(table, token, record);
         }
     }
 
@@ -214,7 +214,7 @@ impl Shared {
         self.taking(table, token, record);
         match self.engine.merge(table, token, key, record, goal == Goal::Durable) {
             Ok(position) => {
-                self.taken(table, token);
+                self.taken(table, token, record);
                 self.wait(position, goal, wake)
             }
             Err(error) => ready(Err(store_error(error))),
@@ -238,7 +238,7 @@ impl Shared {
         let change = |present| change(present).inspect(|record| self.taking(table, token, record));
         match self.engine.update(table, token, key, change, goal == Goal::Durable) {
             Ok((record, position)) => {
-                self.taken(table, token);
+                self.taken(table, token, &record);
                 Ok(Updated { record, durable: self.wait(position, goal, wake) })
             }
             Err(UpdateError::Refused(error)) => Err(StoreError::Refused(error)),
