@@ -81,7 +81,8 @@ async fn deliver(core: Arc<Core>, host: HostId) -> (HostId, bool) {
             if hints.is_paused_for(host) {
                 return (host, false);
             }
-            let batch = take_batch(&mut joined);
+            let mut batch = take_batch(&mut joined);
+            drop_old(&core, &mut batch);
             let started = core.runtime.mono();
             let Some(sent) = send(&core, host, &batch).await else { return (host, false) };
             for ((_, joined), moved) in batch.iter().zip(sent.moved) {
@@ -106,7 +107,6 @@ async fn deliver(core: Arc<Core>, host: HostId) -> (HostId, bool) {
 /// The hints after that place, one for each key. Those too old, or of no table any more, are counted only.
 fn join(core: &Core, hints: Vec<Hint>, after: Option<Place>) -> BTreeMap<Place, Joined> {
     let view = core.views.load();
-    let now = core.runtime.wall();
     let mut all: BTreeMap<Place, Joined> = BTreeMap::new();
     for hint in hints {
         let place = (hint.table, hint.token, hint.key.clone());
@@ -115,24 +115,34 @@ fn join(core: &Core, hints: Vec<Hint>, after: Option<Place>) -> BTreeMap<Place, 
         }
         let joined = all.entry(place).or_insert(Joined { hint: None, count: 0, gc_grace: 0, table: 0 });
         joined.count += 1;
-        let Some(table) = view.table(hint.table) else {
+        if view.table(hint.table).is_none() {
             joined.table += 1;
-            continue;
-        };
-        let age = now.0.saturating_sub(hint.created.0);
-        if age > u64::from(table.def.gc_grace_s).saturating_mul(1_000_000) {
+        } else if is_too_old(core, &view, &hint) {
             joined.gc_grace += 1;
-            continue;
-        }
-        match &mut joined.hint {
-            Some(whole) => {
-                whole.created = whole.created.min(hint.created);
-                whole.record.merge(&hint.record);
-            }
-            None => joined.hint = Some(hint),
+        } else if let Some(whole) = &mut joined.hint {
+            whole.created = whole.created.min(hint.created);
+            whole.record.merge(&hint.record);
+        } else {
+            joined.hint = Some(hint);
         }
     }
     all
+}
+
+/// What it holds may have been deleted since, and the deletion forgotten.
+fn is_too_old(core: &Core, view: &View, hint: &Hint) -> bool {
+    let grace_s = view.table(hint.table).map_or(0, |table| table.def.gc_grace_s);
+    core.runtime.wall().0.saturating_sub(hint.created.0) > u64::from(grace_s).saturating_mul(1_000_000)
+}
+
+/// Some became too old while others were sent.
+fn drop_old(core: &Core, batch: &mut [(Place, Joined)]) {
+    let view = core.views.load();
+    for (_, joined) in batch {
+        if joined.hint.take_if(|hint| is_too_old(core, &view, hint)).is_some() {
+            joined.gc_grace = joined.count - joined.table;
+        }
+    }
 }
 
 fn take_batch(joined: &mut BTreeMap<Place, Joined>) -> Vec<(Place, Joined)> {

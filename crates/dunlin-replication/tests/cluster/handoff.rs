@@ -124,6 +124,28 @@ fn hints_older_than_gc_grace_are_dropped_by_that_rule() {
     });
 }
 
+#[test]
+fn hints_that_become_too_old_while_others_are_sent_are_dropped_too() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        let mut write = cluster.write(&key("k"), "", Consistency::One);
+        write.value = Some(vec![1; 1 << 20].into());
+        cluster.put(0, write).await.unwrap();
+        let large = cluster.nodes[0].store.peek(&key("k")).unwrap();
+        let hints = &cluster.nodes[0].hints;
+        let token = cluster.layout.token(&key("k"));
+        for name in 0..4 {
+            hints.add(host(1), cluster.siblings.id, token, &key(&format!("k{name}")), &large);
+        }
+        // At 16 MiB a second the third of them is sent when the grace is over.
+        cluster.pause(u64::from(cluster.siblings.gc_grace_s) * 1000 - 100).await;
+        start_delivery(&cluster, 0);
+        assert!(hints.wait_delivered(None, Duration::from_secs(10)).await);
+        let stats = &hints.stats()[0];
+        assert_eq!((stats.delivered, stats.dropped.gc_grace), (2, 2));
+    });
+}
+
 /// Node 3 joins. The next layout, and a key that it takes over from another node than 0.
 fn joining() -> (Cluster, Arc<dunlin_ring::Layout>, Key, usize) {
     let cluster = Cluster::with_joiners(3, 4, 3);
