@@ -176,17 +176,26 @@ impl Layout {
     /// member that owns anything, in ring order.
     pub fn fallbacks(&self, token: Token, replication: &Replication) -> Vec<HostId> {
         let replicas = self.replicas(token, replication);
-        let mut found = Vec::new();
+        self.walk(token).filter(|host| !replicas.contains(host)).collect()
+    }
+
+    /// Every member that owns anything, in ring order from a token on. Goes round the ring only as far as it
+    /// is asked to, and no further once every member was met.
+    pub fn walk(&self, token: Token) -> impl Iterator<Item = HostId> + '_ {
         let start = self.vnode_of(token).0 as usize;
         let mut met = vec![false; self.members.len()];
-        for step in 0..self.owners.len() {
-            let owner = usize::from(self.owners[(start + step) % self.owners.len()]);
-            let host = self.members[owner].host;
-            if !std::mem::replace(&mut met[owner], true) && !replicas.contains(&host) {
-                found.push(host);
+        let mut left = self.members.len();
+        let mut steps = 0..self.owners.len();
+        std::iter::from_fn(move || {
+            while left > 0 {
+                let owner = usize::from(self.owners[(start + steps.next()?) % self.owners.len()]);
+                if !std::mem::replace(&mut met[owner], true) {
+                    left -= 1;
+                    return Some(self.members[owner].host);
+                }
             }
-        }
-        found
+            None
+        })
     }
 
     pub(crate) fn hosts(&self, places: &[u16]) -> Vec<HostId> {

@@ -27,19 +27,21 @@ pub(super) struct StandIns(SmallVec<[(usize, HostId); 2]>);
 impl StandIns {
     /// Chooses among the live nodes. Replicas for which nobody is left have no stand-in.
     pub(super) fn choose(view: &View, table: &TableView, replicas: &ReplicaSet, token: Token) -> StandIns {
-        let down = replicas.all() & !replicas.alive;
         let mut chosen = StandIns::default();
-        let Some(layout) = view.newest_layout().filter(|_| table.keyspace.def.sloppy_quorum && down != 0)
-        else {
+        let mut down: SmallVec<[usize; 2]> =
+            (0..replicas.hosts.len()).filter(|index| replicas.alive & 1 << index == 0).collect();
+        let Some(layout) = view.newest_layout().filter(|_| table.keyspace.def.sloppy_quorum) else {
             return chosen;
         };
         let center = |host: &HostId| view.peers.get(host).map(|peer| peer.data_center.as_str());
-        let mut free = layout.fallbacks(token, &table.keyspace.def.replication);
-        free.retain(|host| view.is_alive(*host) && replicas.index_of(*host).is_none());
-        for index in (0..replicas.hosts.len()).filter(|index| down & 1 << index != 0) {
-            let there = center(&replicas.hosts[index]);
-            if let Some(place) = free.iter().position(|host| center(host) == there) {
-                chosen.0.push((index, free.remove(place)));
+        let mut walk =
+            layout.walk(token).filter(|host| view.is_alive(*host) && replicas.index_of(*host).is_none());
+        while !down.is_empty()
+            && let Some(host) = walk.next()
+        {
+            let same_center = |index: &usize| center(&replicas.hosts[*index]) == center(&host);
+            if let Some(place) = down.iter().position(same_center) {
+                chosen.0.push((down.remove(place), host));
             }
         }
         chosen

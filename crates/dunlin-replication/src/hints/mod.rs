@@ -201,7 +201,7 @@ impl Hints {
     }
 
     fn lost(&self, target: HostId) -> u64 {
-        self.targets.lock().get(&target).map_or(0, |t| t.lost)
+        self.targets.lock().get(&target).map_or(0, |t| t.dropped.failed)
     }
 
     fn admits(&self, target: &mut Target, total: u64, fresh: bool) -> bool {

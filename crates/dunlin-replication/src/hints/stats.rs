@@ -10,8 +10,10 @@ pub struct HintsDropped {
     pub window: u64,
     /// The byte bound of the target or of all targets is reached.
     pub bytes: u64,
-    /// The disk is too full, or a write failed.
+    /// The disk is too full.
     pub disk: u64,
+    /// Kept, and then lost by a write that failed.
+    pub failed: u64,
     /// Older than the table's `gc_grace`: what they hold may have been deleted and forgotten since.
     pub gc_grace: u64,
     /// The table is gone.
@@ -24,11 +26,12 @@ pub struct HintsDropped {
 
 impl HintsDropped {
     /// Each rule by its name, with how many it dropped.
-    pub fn by_rule(&self) -> [(&'static str, u64); 7] {
+    pub fn by_rule(&self) -> [(&'static str, u64); 8] {
         [
             ("window", self.window),
             ("bytes", self.bytes),
             ("disk", self.disk),
+            ("failed", self.failed),
             ("gc_grace", self.gc_grace),
             ("table", self.table),
             ("damaged", self.damaged),
@@ -73,4 +76,13 @@ pub struct HintStats {
     pub rate_bytes: Option<u64>,
     /// How long delivery takes at that rate, or at the one this node would grant, once the target is up.
     pub eta: Duration,
+}
+
+impl HintStats {
+    /// Invariant: every hint that was ever kept is here still, delivered, with another node, or dropped by a
+    /// rule that is counted.
+    pub fn is_accounted_for(&self) -> bool {
+        let dropped = self.dropped.total() - self.dropped.refused();
+        self.added == self.count + self.delivered + self.moved + dropped
+    }
 }

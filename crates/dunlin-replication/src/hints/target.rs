@@ -58,8 +58,6 @@ pub(super) struct Target {
     pub delivered: u64,
     pub moved: u64,
     pub dropped: HintsDropped,
-    /// Hints that were taken and then lost by a write that failed.
-    pub lost: u64,
     /// Whether an operator stopped their delivery.
     pub paused: bool,
     /// Bytes a second that the target granted last, while something is delivered.
@@ -186,8 +184,7 @@ impl Target {
         self.writing = None;
         self.count -= pending.count;
         self.bytes = self.bytes.saturating_sub(pending.estimate);
-        self.dropped.disk += pending.count;
-        self.lost += pending.count;
+        self.dropped.failed += pending.count;
     }
 
     /// The oldest segment, closed for appending, with how far its delivery is.

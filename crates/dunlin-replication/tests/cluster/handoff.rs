@@ -121,6 +121,7 @@ fn hints_older_than_gc_grace_are_dropped_by_that_rule() {
         assert!(cluster.held(1, &late).is_empty());
         let dropped = hints.stats()[0].dropped;
         assert_eq!((dropped.gc_grace, dropped.window, dropped.total()), (1, 1, 2));
+        assert!(hints.stats()[0].is_accounted_for());
     });
 }
 
@@ -230,6 +231,7 @@ fn a_node_that_leaves_gives_its_hints_to_their_targets_or_to_another_keeper() {
         let stats = cluster.nodes[0].hints.stats();
         let counts: Vec<_> = stats.iter().map(|s| (s.target, s.delivered, s.moved)).collect();
         assert_eq!(counts, [(host(1), 1, 0), (host(2), 0, 1)]);
+        assert!(stats.iter().all(|s| s.is_accounted_for()));
         let keeper = (1..4).find(|node| cluster.nodes[*node].hints.count() == 1).expect("another keeps it");
         start_delivery(&cluster, keeper);
         (1..4).for_each(|node| leaving(node, &[]));

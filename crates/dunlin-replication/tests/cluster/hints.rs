@@ -78,7 +78,9 @@ fn hints_survive_a_restart_and_a_crash_after_sync() {
     let hints = Hints::open(fs.clone(), Arc::clone(&runtime), HintConfig::default()).unwrap();
     let after = hints.stats();
     assert_eq!((after[0].count, after[0].oldest), (3, before[0].oldest));
+    assert!(after[0].is_accounted_for());
     hints.truncate(None);
+    assert!(hints.stats()[0].is_accounted_for());
     assert_eq!(Hints::open(fs, runtime, HintConfig::default()).unwrap().count(), 0);
 }
 

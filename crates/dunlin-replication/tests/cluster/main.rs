@@ -143,10 +143,15 @@ impl Cluster {
 
     /// A member in each of the data centres named, with so many replicas in each of them.
     pub fn in_centers(centers: &[&str], factor: u32) -> Cluster {
+        Cluster::over_centers(centers, factor, false)
+    }
+
+    /// The same, in a keyspace where others may stand in for dead replicas.
+    pub fn over_centers(centers: &[&str], factor: u32, sloppy: bool) -> Cluster {
         let members: Vec<Member> =
             centers.iter().enumerate().map(|(index, center)| member_in(center, index)).collect();
         let factors = centers.iter().map(|center| ((*center).to_owned(), factor)).collect();
-        Cluster::build(members, centers.len(), Replication::NetworkTopology(factors), false)
+        Cluster::build(members, centers.len(), Replication::NetworkTopology(factors), sloppy)
     }
 
     fn build(members: Vec<Member>, nodes: usize, replication: Replication, sloppy_quorum: bool) -> Cluster {

@@ -279,6 +279,8 @@ fn any_is_not_sure_of_a_hint_whose_sync_failed() {
     })));
     cluster.sim.run(async {
         let error = cluster.put(0, cluster.write(&key, "v", Consistency::Any)).await.unwrap_err();
+        let stats = cluster.nodes[0].hints.stats();
+        assert!(stats.iter().all(|s| s.is_accounted_for() && s.dropped.failed == 1), "{stats:?}");
         let runtime = Arc::clone(&cluster.nodes[0].core.runtime);
         let found = Hints::open(fs, runtime, HintConfig::default()).unwrap().count();
         assert!(found == 0 || error.applied == Some(Applied::Maybe), "{found} hints to come: {error:?}");

@@ -7,7 +7,7 @@ use dunlin_replication::coordinator::PutRequest;
 use dunlin_replication::hints::{HintConfig, Hints};
 use dunlin_storage::fs::MemFs;
 use dunlin_types::error::Applied;
-use dunlin_types::schema::ConflictMode;
+use dunlin_types::schema::{ConflictMode, Replication};
 use dunlin_types::{Consistency, ErrorCode, Key, ReplicaOutcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,11 @@ fn stand_ins_make_up_the_level_and_hand_off() {
             cluster.put(4, all).await.unwrap();
             let kept = hints(&cluster);
             assert_eq!(kept.iter().map(|(_, targets)| targets.len()).sum::<usize>(), 2, "{kept:?}");
-            assert!(kept.iter().all(|(node, _)| *node >= 3), "replicas do not stand in: {kept:?}");
+            let next = cluster.layout.fallbacks(cluster.layout.token(&key), &Replication::Simple(3));
+            assert!(
+                kept.iter().all(|(node, _)| next[..2].contains(&host(*node))),
+                "the next two along the ring stand in: {kept:?}"
+            );
             assert_eq!(kept.iter().flat_map(|(_, targets)| targets).sum::<usize>(), 1 + 2);
             // A strict reader at QUORUM cannot be answered: the stand-ins are not asked.
             let mut read = cluster.read(&key, Consistency::Quorum);
@@ -169,6 +173,22 @@ fn an_error_says_which_replicas_were_stood_in_for() {
         let error = cluster.put(0, cluster.write(&key, "v", Consistency::All)).await.unwrap_err();
         assert_eq!((error.code, error.required, error.received), (ErrorCode::WriteTimeout, 3, 2));
         assert!(error.replicas.contains(&("n2".into(), ReplicaOutcome::Hinted)), "{:?}", error.replicas);
+    });
+}
+
+#[test]
+fn a_stand_in_is_of_the_data_centre_of_the_replica() {
+    let cluster = Cluster::over_centers(&["a", "a", "a", "b", "b"], 1, true);
+    let key = cluster.key_owned_by(3);
+    cluster.sim.run(async {
+        take_down(&cluster, &[3]);
+        cluster.put(0, cluster.write(&key, "v", Consistency::EachQuorum)).await.unwrap();
+        assert_eq!(hints(&cluster), [(4, vec![3])]);
+        // Nobody of b is left, and a has live nodes that are no replicas: they do not count for b.
+        take_down(&cluster, &[3, 4]);
+        let error = cluster.put(0, cluster.write(&key, "w", Consistency::EachQuorum)).await.unwrap_err();
+        assert_eq!((error.code, error.applied), (ErrorCode::Unavailable, Some(Applied::No)));
+        cluster.put(0, cluster.write(&key, "w", Consistency::LocalQuorum)).await.unwrap();
     });
 }
 
