@@ -40,6 +40,10 @@ impl Local {
         }
     }
 
+    pub(crate) fn planted(&self, bug: PlantedBug) -> bool {
+        self.runtime.planted(bug)
+    }
+
     /// Joins a record that another coordinator made (or this one, in last_write_wins tables).
     pub fn merge(
         &self,

@@ -6,7 +6,9 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod complaints;
 pub mod disk;
+pub mod economy;
 pub mod executor;
 pub mod fault;
 pub mod network;

@@ -9,8 +9,16 @@ use crate::random::{Purpose, Stream};
 use dunlin_types::Consistency;
 use dunlin_types::runtime::PlantedBug;
 
-/// Kinds of faults under which every replica goes on answering, if late.
-const GENTLE: [&str; 6] = ["delay", "slow-disk", "slow-node", "clock-jump", "schema", "burst"];
+/// A grace period that outlasts every run. With a shorter one a hint may grow too old to be delivered, and a
+/// write at level ANY with it.
+const KEPT_S: u64 = 864_000;
+
+/// Kinds of faults under which every replica goes on answering, a little late.
+const GENTLE: [&str; 4] = ["delay", "slow-node", "clock-jump", "schema"];
+
+/// Kinds of faults under which every coordinator lives to keep its hints.
+const HINTS_ENOUGH: [&str; 8] =
+    ["split", "one-way", "cut", "isolate", "loss", "delay", "slow-node", "schema"];
 
 /// A level with its weight.
 pub type LevelMix = Vec<(Consistency, u64)>;
@@ -58,6 +66,8 @@ pub struct Options {
     pub batches: f64,
     /// Deletions older than this may be forgotten, seconds.
     pub gc_grace_s: u64,
+    /// Beyond that, a margin for clocks and requests under way, seconds.
+    pub purge_margin_s: u64,
     /// Requests of other nodes that a node handles at once.
     pub internode_requests: usize,
     /// Share of reads that are of the whole table.
@@ -72,8 +82,13 @@ pub struct Options {
     pub fault_kinds: Vec<usize>,
     /// Faults in all.
     pub faults: u64,
-    /// No fault keeps a replica from being asked for long: a write asked for again is never made twice.
+    /// Every replica can be asked at any time, and a write is asked for again only when the time before has
+    /// certainly arrived: it is never made twice.
     pub gentle: bool,
+    /// Other nodes stand in for dead replicas.
+    pub sloppy: bool,
+    /// No node fails and anti-entropy is off: hints alone make the replicas equal again.
+    pub hints_only: bool,
     /// Rare branches are taken.
     pub buggify: bool,
 }
@@ -91,9 +106,15 @@ impl Options {
             _ => 3,
         };
         let mode = if chance.chance(0.25) { TableMode::LastWriteWins } else { TableMode::Siblings };
-        let duration = chance.between(12, 40) * SECOND;
         let gentle = chance.chance(0.1);
-        let wanted = |kind: &usize| !gentle || GENTLE.contains(&KINDS[*kind]);
+        let hints_only = !gentle && chance.chance(0.1);
+        let gc_grace_s = if hints_only { KEPT_S } else { chance.pick(&[0, 1, 3, 10, KEPT_S, KEPT_S]) };
+        let duration = chance.between(12, 40) * SECOND;
+        let wanted = |kind: &usize| match (gentle, hints_only) {
+            (true, _) => GENTLE.contains(&KINDS[*kind]),
+            (_, true) => HINTS_ENOUGH.contains(&KINDS[*kind]),
+            _ => true,
+        };
         Options {
             seed,
             planted,
@@ -102,20 +123,21 @@ impl Options {
             replication_factor,
             mode,
             vnodes: chance.pick(&[16, 32, 64]),
-            repair_interval_s: chance.pick(&[5, 10, 20]),
+            repair_interval_s: chance.pick(&[5, 10, 20]) * u64::from(!hints_only),
             clients: chance.between(2, 7) as u32,
             keys: chance.between(3, 13) as u32,
             keys_change_every: chance.between(5, 20) * SECOND,
             think_time: chance.between(20, 250) * MILLISECOND,
             padding_max: chance.pick(&[0, 0, 100, 3000]),
-            write_levels: draw_levels(&mut chance, true),
-            read_levels: draw_levels(&mut chance, false),
+            write_levels: draw_levels(&mut chance, true, gc_grace_s >= KEPT_S),
+            read_levels: draw_levels(&mut chance, false, false),
             buffered: chance.pick(&[0.0, 0.0, 0.15]),
             expiring: chance.pick(&[0.0, 0.2]),
             repeated: chance.pick(&[0.0, 0.5]),
             batches: chance.pick(&[0.0, 0.05]),
-            gc_grace_s: chance.pick(&[1, 3, 864_000]),
-            internode_requests: chance.pick(&[40, 16_384, 16_384]),
+            gc_grace_s,
+            purge_margin_s: chance.pick(&[1, 5]),
+            internode_requests: if hints_only { 16_384 } else { chance.pick(&[40, 16_384, 16_384]) },
             scans: chance.pick(&[0.0, 0.05]),
             double_reads: chance.pick(&[0.0, 0.3]),
             duration,
@@ -128,15 +150,23 @@ impl Options {
             // Now and then a storm: recovery has to begin while the next thing breaks.
             faults: chance.between(2, 4 + duration / SECOND / 2) * chance.pick(&[1, 1, 1, 4]),
             gentle,
+            hints_only,
+            sloppy: gc_grace_s == KEPT_S && chance.chance(0.25),
             buggify: chance.chance(0.7),
         }
     }
 
     /// One line for the report.
     pub fn summary(&self) -> String {
+        let profile = match (self.gentle, self.hints_only) {
+            (true, _) => ", gentle",
+            (_, true) => ", hints only",
+            _ => "",
+        };
+        let sloppy = if self.sloppy { ", sloppy" } else { "" };
         let kinds: Vec<&str> = self.fault_kinds.iter().map(|kind| KINDS[*kind]).collect();
         format!(
-            "{} nodes + {} joining, RF {}, {:?}, {} vnodes, {} clients on {} keys, {} s, {} faults of [{}]",
+            "{} nodes + {} joining, RF {}, {:?}, {} vnodes, {} clients on {} keys, {} s{profile}{sloppy}, {} faults of [{}]",
             self.nodes,
             self.joiners,
             self.replication_factor,
@@ -151,13 +181,13 @@ impl Options {
     }
 }
 
-fn draw_levels(chance: &mut Stream, writes: bool) -> LevelMix {
-    use Consistency::{All, LocalQuorum, One, Quorum, Two};
+fn draw_levels(chance: &mut Stream, writes: bool, with_any: bool) -> LevelMix {
+    use Consistency::{All, Any, LocalQuorum, One, Quorum, Two};
     let mut mix = vec![(Quorum, 10), (One, chance.below(5)), (All, chance.below(3)), (Two, chance.below(2))];
     mix.push((LocalQuorum, chance.below(2)));
-    if writes {
-        // Level ANY is left out: one seed lost a hint that counted (1014226015100000035), which is open.
-        let _ = chance.below(2);
+    let any = chance.below(2);
+    if writes && with_any {
+        mix.push((Any, any));
     }
     mix.retain(|(_, weight)| *weight > 0);
     mix

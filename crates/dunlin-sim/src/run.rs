@@ -1,6 +1,8 @@
 //! One run from its seed to its verdict.
 
 use crate::cluster::{Asker, Cluster};
+use crate::complaints::Complaints;
+use crate::economy;
 use crate::executor::{MILLISECOND, Nanos, SECOND, Stopped, World};
 use crate::fault::{Fault, Planned, plan};
 use crate::network::NetworkStatistics;
@@ -56,6 +58,8 @@ pub struct Report {
     pub polls: u64,
     /// How often what happened.
     pub coverage: BTreeMap<&'static str, u64>,
+    /// How often which rare branch was taken.
+    pub branches: BTreeMap<&'static str, u64>,
     /// Messages.
     pub network: NetworkStatistics,
     /// Writes acknowledged, refused, unknown.
@@ -77,6 +81,13 @@ struct Findings {
     over: bool,
 }
 
+impl Findings {
+    fn note_end(&mut self, healed_in: Nanos, end: Final) {
+        self.healed_in = healed_in;
+        self.end = Some(end);
+    }
+}
+
 /// Runs a plan on this thread.
 pub fn run(plan: &Plan) -> Report {
     let world = World::new(plan.options.seed, plan.options.planted);
@@ -88,12 +99,14 @@ pub fn run(plan: &Plan) -> Report {
         Scenario { cluster: cluster.clone(), workload: workload.clone(), findings: findings.clone() };
     world.drive("scenario", scenario.play(plan.faults.clone()));
     let ended = findings.clone();
-    let stopped = world.run(RUN_MAX, || ended.lock().over);
+    let complaints = Complaints::default();
+    let stopped = complaints.listen(|| world.run(RUN_MAX, || ended.lock().over));
     let mut report = Report {
         hash: world.trace().hash(),
         simulated: world.now(),
         polls: world.polls(),
         coverage: world.trace().coverage().clone(),
+        branches: world.trace().branches().clone(),
         network: cluster.network.statistics(),
         ..Report::default()
     };
@@ -103,12 +116,15 @@ pub fn run(plan: &Plan) -> Report {
             .push(Violation { rule: Rule::NotHealed, message: format!("the run did not end: {stopped:?}") });
     }
     violations.extend(cluster.take_complaints());
+    let struck = |kind: &str| report.coverage.keys().any(|what| what.strip_prefix("fault ") == Some(kind));
+    violations.extend(complaints.judge(struck, cluster.healed_at()));
     let workload: Option<Arc<Workload>> = workload.lock().take();
     let history = workload.map(|w| w.with_history(|history| history.clone())).unwrap_or_default();
     let terms = Terms {
         mode: plan.options.mode,
         replication_factor: plan.options.replication_factor as usize,
         disks_lost: cluster.disks_lost(),
+        sloppy: plan.options.sloppy,
         clocks_bent: plan.faults.iter().any(|planned| planned.fault.bends_clocks()),
     };
     let (found, checked) = check(&history, terms, end.as_ref());
@@ -175,7 +191,8 @@ impl Scenario {
         while workload.under_way() > 0 && world.now() < deadline {
             world.sleep(50 * MILLISECOND).await;
         }
-        self.converge(&workload).await
+        self.converge(&workload).await?;
+        cluster.stop_all().await
     }
 
     /// Executes the statements that some faults consist of.
@@ -222,19 +239,21 @@ impl Scenario {
         let healed = self.cluster.world.now();
         let ids: Vec<KeyId> = workload.keys().into_iter().collect();
         let keys: Vec<Key> = ids.iter().map(|id| stored_key(*id)).collect();
-        let records = self
-            .cluster
-            .converged(HEAL_WITHIN, (KEYSPACE, TABLE), &keys)
-            .await
-            .map_err(|why| Violation { rule: why.rule, message: why.message })?;
-        let mut findings = self.findings.lock();
-        findings.healed_in = self.cluster.world.now() - healed;
+        let records = self.cluster.converged(HEAL_WITHIN, (KEYSPACE, TABLE), &keys).await.map_err(|why| {
+            let hints_only = self.cluster.options.hints_only && why.rule == Rule::Divergence;
+            let rule = if hints_only { Rule::HintUnaccounted } else { why.rule };
+            Violation { rule, message: why.message }
+        })?;
         let shown = |id: &KeyId| {
             let record = records.get(&stored_key(*id)).and_then(Option::as_ref);
             (*id, record.map(values_of).unwrap_or_default())
         };
-        findings.end = Some(ids.iter().map(shown).collect());
-        Ok(())
+        let healed_in = self.cluster.world.now() - healed;
+        self.findings.lock().note_end(healed_in, ids.iter().map(shown).collect());
+        match self.cluster.options.repair_interval_s {
+            0 => Ok(()),
+            _ => economy::check(&self.cluster, (KEYSPACE, TABLE), &records, HEAL_WITHIN).await,
+        }
     }
 }
 

@@ -118,4 +118,20 @@ pub enum PlantedBug {
     JoinEarly,
     /// Read repair's merge drops what the first replica lacks.
     RepairDropsValue,
+    /// `USING AFTER` is not heeded.
+    AfterIgnored,
+    /// `USING TIMESTAMP` is not heeded.
+    TimestampIgnored,
+    /// A write that ended in doubt is reported as certainly not applied.
+    RefusalUntrue,
+    /// A node whose data was restored or damaged answers reads at once.
+    LostVotes,
+    /// A node that stops leaves a task running.
+    TaskLeaked,
+    /// Deletions are forgotten once they are old enough, whoever has yet to hear of them.
+    PurgedEarly,
+    /// Hints count as delivered without being sent.
+    HintsForgotten,
+    /// An exchange sends everything of a leaf that differs.
+    RepairSendsAll,
 }

@@ -223,7 +223,8 @@ impl Reading {
         if self.core.runtime.buggify("read_early_speculation") {
             self.ask_another();
         }
-        let after = after.filter(|seen| !seen.is_empty());
+        let heeded = !self.core.planted(PlantedBug::AfterIgnored);
+        let after = after.filter(|seen| heeded && !seen.is_empty());
         let mut record = self.gather(after.is_some()).await?;
         if let Some(after) = after {
             record = self.reach(record, after).await?;

@@ -10,7 +10,7 @@ use super::tree::{MerkleTree, RecordHasher};
 use crate::local::Local;
 use crate::message::Refusal;
 use crate::store::{Entry, StoreError};
-use dunlin_types::runtime::BoxFuture;
+use dunlin_types::runtime::{BoxFuture, PlantedBug};
 use dunlin_types::{Key, Micros, Mono, TableId, Token, TokenRange};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -198,7 +198,10 @@ impl Exchange<'_> {
             let (mine, cut) =
                 self.reader.list(self.table, slice, horizon, from.as_ref(), upto, LISTED_MAX).await?;
             let until = cut.as_ref().map_or(theirs.len(), |cut| theirs.partition_point(|l| l.token <= cut.0));
-            let (piece, rest) = theirs.split_at(until);
+            let (mut piece, rest) = theirs.split_at(until);
+            if self.local.planted(PlantedBug::RepairSendsAll) {
+                piece = &[];
+            }
             self.mend(&Difference::between(mine, piece), outcome).await?;
             theirs = rest;
             if cut.is_none() {

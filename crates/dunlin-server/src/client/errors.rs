@@ -3,6 +3,7 @@
 use super::services::ClientServices;
 use dunlin_cql::{Body, Reply};
 use dunlin_types::error::Applied;
+use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{ClusterError, ErrorCode, Key, TableDef};
 
 /// The reply for an error; `key` binds a context that it carries.
@@ -30,6 +31,7 @@ pub(super) fn reply(services: &ClientServices, error: ClusterError, key: Option<
         field("alive", alive.to_string());
     }
     if consistency.is_some() || applied.is_some() {
+        let applied = applied.filter(|_| !services.runtime().planted(PlantedBug::RefusalUntrue));
         field("applied", applied.unwrap_or(Applied::No).name().to_owned());
     }
     if !replicas.is_empty() {

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 const SYNC_US: u64 = 200;
 /// A slow disk, now and then.
 const SLOW_SYNC_US: u64 = 20_000;
+/// A disk that hardly answers for a while.
+const STUCK_SYNC_US: u64 = 1_000_000;
 /// How often maintenance looks for work.
 const MAINTENANCE_EVERY: Duration = Duration::from_millis(100);
 
@@ -56,7 +58,11 @@ async fn commit_loop(inner: Arc<Inner>) {
             inner.work.notified().await;
             continue;
         }
-        let base = if inner.runtime.buggify("store_slow_sync") { SLOW_SYNC_US } else { SYNC_US };
+        let base = match inner.runtime.buggify("store_slow_sync") {
+            true if inner.runtime.buggify("store_stuck_sync") => STUCK_SYNC_US,
+            true => SLOW_SYNC_US,
+            false => SYNC_US,
+        };
         let took = base + inner.runtime.below(base);
         inner.runtime.sleep(Duration::from_micros(took)).await;
         inner.shared.commit();

@@ -1,5 +1,6 @@
 //! Many runs, each on a thread of its own, so that no thread-local state passes from one to the next.
 
+use crate::oracle::{Rule, Violation};
 use crate::run::{Plan, Report, run};
 use parking_lot::Mutex;
 use std::thread;
@@ -7,14 +8,16 @@ use std::thread;
 /// Room for deep polls in unoptimised builds.
 const STACK_BYTES: usize = 16 << 20;
 
-/// Runs a plan on a fresh thread. A panic in a node is a violation as bad as any: it is passed on.
+/// Runs a plan on a fresh thread. A panic in a node is a violation as bad as any.
 pub fn run_apart(plan: Plan) -> Report {
     let builder = thread::Builder::new().name(format!("seed {}", plan.options.seed)).stack_size(STACK_BYTES);
     let handle = builder.spawn(move || run(&plan)).expect("a thread can be started");
-    match handle.join() {
-        Ok(report) => report,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    handle.join().unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let message = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let message = format!("panic: {}", message.unwrap_or_default());
+        Report { violations: vec![Violation { rule: Rule::Panic, message }], ..Report::default() }
+    })
 }
 
 /// Runs plans on `workers` threads at a time and hands each report over as it comes, until `each` says no.

@@ -3,6 +3,7 @@
 use super::batch::{run_all, run_apart};
 use super::clock::Stopwatch;
 use super::log;
+use super::summary::Summary;
 use crate::options::Options;
 use crate::planted::{self, ALL};
 use crate::run::{Plan, Report};
@@ -143,9 +144,9 @@ fn one(plan: &Plan) -> anyhow::Result<ExitCode> {
     let watch = Stopwatch::start();
     let report = run_apart(plan.clone());
     println!("{}", describe(&report));
-    for (what, times) in &report.coverage {
-        println!("{times:>8} {what}");
-    }
+    let mut alone = Summary::default();
+    alone.add(plan.options.seed, &report);
+    print!("{alone}");
     println!("{:.2} s of CPU", watch.cpu().as_secs_f64());
     Ok(verdict(plan, &report))
 }
@@ -191,39 +192,21 @@ fn tell_violations(seed: u64, report: &Report) {
 fn sweep(start: u64, seeds: u64, jobs: usize, fail_fast: bool) -> ExitCode {
     println!("seeds {start}..{}", start + seeds);
     let watch = Stopwatch::start();
-    let (mut simulated, mut polls, mut statements, mut runs) = (0.0, 0, 0, 0);
-    let mut coverage: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut failed = Vec::new();
+    let mut batch = Summary::default();
     run_all(start..start + seeds, jobs, Plan::of_seed, |seed, report| {
-        runs += 1;
-        simulated += report.simulated as f64 / 1e9;
-        polls += report.polls;
-        statements += report.writes.iter().sum::<u64>() + report.reads.iter().sum::<u64>();
-        for (what, times) in &report.coverage {
-            *coverage.entry(what).or_default() += times;
-        }
+        batch.add(seed, &report);
         if !report.violations.is_empty() {
             tell_violations(seed, &report);
-            failed.push(seed);
         }
-        !fail_fast || failed.is_empty()
+        !fail_fast || batch.failed.is_empty()
     });
-    for (what, times) in &coverage {
-        println!("{times:>10} {what}");
-    }
-    let cpu = watch.cpu().as_secs_f64();
-    println!(
-        "{runs} seeds, {simulated:.0} simulated s, {statements} statements, {polls} polls in {:.1} s ({cpu:.1} s of \
-         CPU): {:.0} simulated s per CPU s",
-        watch.elapsed().as_secs_f64(),
-        simulated / cpu.max(0.01)
-    );
-    if failed.is_empty() {
+    print!("{batch}");
+    println!("time: {:.1} s, {:.1} s of CPU", watch.elapsed().as_secs_f64(), watch.cpu().as_secs_f64());
+    if batch.failed.is_empty() {
         println!("no violation");
         return ExitCode::SUCCESS;
     }
-    failed.sort_unstable();
-    println!("{} failing seeds: {failed:?}", failed.len());
+    println!("{} failing seeds: {:?}", batch.failed.len(), batch.failed);
     ExitCode::FAILURE
 }
 
@@ -252,21 +235,31 @@ fn find_planted(start: u64, seeds: u64, only: Option<&str>, jobs: usize) -> anyh
     let mut missed = 0;
     for bug in ALL.into_iter().filter(|bug| only.is_none_or(|only| only == *bug)) {
         let watch = Stopwatch::start();
-        let mut caught = None;
+        // By oracle: after how many seeds it saw the bug, and what it said.
+        let mut caught: BTreeMap<u8, (u64, String)> = BTreeMap::new();
+        let mut tried = 0;
         let plan = |seed| Plan::of(Options::draw(seed, Some(bug)));
         run_all(start..start + seeds, jobs, plan, |seed, report| {
-            if let Some(violation) = report.violations.first() {
-                caught = Some((seed, violation.to_string()));
+            tried += 1;
+            for violation in &report.violations {
+                let says = || (tried, format!("seed {seed}: {violation}"));
+                caught.entry(violation.rule.oracle()).or_insert_with(says);
             }
-            caught.is_none()
+            !caught.contains_key(&planted::oracle_of(bug))
         });
         let cpu = watch.cpu().as_secs_f64();
-        match caught {
-            Some((seed, violation)) => println!("{bug:?}: seed {seed} ({cpu:.1} s of CPU): {violation}"),
+        match caught.get(&planted::oracle_of(bug)) {
+            Some((after, says)) => println!("{bug:?}: after {after} seeds ({cpu:.1} s of CPU), {says}"),
             None => {
                 missed += 1;
-                println!("{bug:?}: NOT caught within {seeds} seeds ({cpu:.1} s of CPU)");
+                println!(
+                    "{bug:?}: NOT caught by oracle {} within {seeds} seeds ({cpu:.1} s of CPU)",
+                    planted::oracle_of(bug)
+                );
             }
+        }
+        for (oracle, (after, says)) in caught.iter().filter(|(o, _)| **o != planted::oracle_of(bug)) {
+            println!("    oracle {oracle} after {after} seeds, {says}");
         }
     }
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

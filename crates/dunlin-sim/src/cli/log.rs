@@ -19,6 +19,7 @@ impl FormatTime for VirtualTime {
 /// Shows log lines that pass the filter.
 pub fn show(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
+    crate::complaints::set_shown();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(VirtualTime)

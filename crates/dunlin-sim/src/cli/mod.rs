@@ -4,6 +4,7 @@ mod batch;
 mod clock;
 mod commands;
 mod log;
+mod summary;
 
 pub use batch::{run_all, run_apart};
 pub use clock::Stopwatch;

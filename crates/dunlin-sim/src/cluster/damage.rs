@@ -8,7 +8,9 @@ use dunlin_storage::fs::{Fs, replace_file};
 use dunlin_storage::snapshot::{self, RESTORED};
 use dunlin_storage::{EngineOptions, scrub_log};
 use dunlin_types::{HostId as NodeId, Micros};
+use serde_json::Value;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// The snapshot that is gone back to.
 const SNAPSHOT: &str = "sim";
@@ -101,7 +103,13 @@ impl Cluster {
             return;
         }
         let cluster = self.clone();
-        self.world.after(lasts, move || cluster.scrub_tables(machine));
+        self.world.drive("operator", async move {
+            cluster.world.sleep(lasts).await;
+            while !cluster.scrub_tables(machine).await {
+                cluster.world.sleep(SECOND).await;
+            }
+            cluster.world.note("tables scrubbed", &[u64::from(machine)]);
+        });
     }
 
     fn flip(&self, machine: u32, wanted: impl Fn(&str) -> bool) -> bool {
@@ -113,20 +121,24 @@ impl Cluster {
         flipped
     }
 
-    /// As `nodetool scrub` on a running node; again later if the node does not run now.
-    fn scrub_tables(self: &Arc<Self>, machine: u32) {
-        let Some(running) = self.running(machine) else {
-            let cluster = self.clone();
-            return self.world.after(SECOND, move || cluster.scrub_tables(machine));
-        };
-        let (cluster, host) = (self.clone(), running.host);
+    /// As `nodetool scrub` on a running node. Whether it came to its end and nothing damaged is left.
+    async fn scrub_tables(&self, machine: u32) -> bool {
+        if *self.machine(machine).given_up.lock() {
+            return true;
+        }
+        let Some(running) = self.running(machine) else { return false };
+        let (told, ended) = oneshot::channel();
+        let (host, node) = (running.host, running.node);
         let scrub = async move {
-            let door = AdminDoor::new(running.node.clone(), None, None);
+            let door = AdminDoor::new(node.clone(), None, None);
             let done = door.act("scrub".to_owned(), Params::new()).await;
             tracing::info!(machine, ?done, "scrub");
-            cluster.world.note("tables scrubbed", &[u64::from(machine)]);
+            let is_well = |task: Value| task["error"].is_null();
+            let clean = node.store.engine().damaged_sstables().is_empty();
+            _ = told.send(done.is_ok_and(is_well) && clean);
         };
         self.world.spawn(host, "operator scrubs", Box::pin(scrub));
+        ended.await.unwrap_or(false)
     }
 
     /// As `nodetool scrub` on the directory of a stopped node, if a bit of its log has flipped.

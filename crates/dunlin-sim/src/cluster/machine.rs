@@ -108,6 +108,7 @@ impl Cluster {
         config.node.rack = format!("r{}", number % 3);
         config.internode.address = Cluster::address(number).to_string();
         config.repair.interval_s = self.options.repair_interval_s;
+        config.repair.purge_margin_s = self.options.purge_margin_s;
         config.limits.internode_requests = self.options.internode_requests;
         config
     }

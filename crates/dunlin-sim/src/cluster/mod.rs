@@ -5,7 +5,7 @@ mod inject;
 mod machine;
 mod settle;
 
-pub use settle::Unsettled;
+pub use settle::{Records, Unsettled};
 
 use crate::disk::SimDisk;
 use crate::executor::{HostId, MILLISECOND, Nanos, SECOND, World};
@@ -30,8 +30,8 @@ pub struct Cluster {
     machines: Vec<Machine>,
     /// What is wrong with the nodes themselves.
     complaints: Mutex<Vec<Violation>>,
-    /// From now on nothing may fail any more.
-    healed: Mutex<bool>,
+    /// From then on nothing may fail any more.
+    healed: Mutex<Option<Nanos>>,
     /// Does what takes statements: changes of the schema, bursts.
     asker: Mutex<Option<Asker>>,
 }
@@ -64,7 +64,7 @@ impl Cluster {
             options,
             machines,
             complaints: Mutex::default(),
-            healed: Mutex::new(false),
+            healed: Mutex::new(None),
             asker: Mutex::default(),
         })
     }
@@ -115,6 +115,11 @@ impl Cluster {
         let machine = self.machine(number);
         let (process, node) = machine.node.lock().clone()?;
         self.world.is_running(machine.host, process).then_some(Running { node, host: machine.host, process })
+    }
+
+    /// All nodes that run.
+    pub fn running_all(&self) -> Vec<Running> {
+        (0..self.len()).filter_map(|number| self.running(number)).collect()
     }
 
     /// Machines that should run a node.
@@ -178,10 +183,15 @@ impl Cluster {
 
     /// From now on failures of nodes are violations.
     fn set_healed(&self) {
-        *self.healed.lock() = true;
+        *self.healed.lock() = Some(self.world.now());
     }
 
     fn is_healed(&self) -> bool {
+        self.healed_at().is_some()
+    }
+
+    /// When faults ended.
+    pub fn healed_at(&self) -> Option<Nanos> {
         *self.healed.lock()
     }
 

@@ -214,6 +214,16 @@ impl World {
         core.trace.mix(words);
     }
 
+    /// Keeps the numbers that come with a happening until [`World::take_recorded`].
+    pub fn record(&self, what: &'static str, a: u64, b: u64) {
+        self.core.lock().trace.record(what, a, b);
+    }
+
+    /// Takes what was kept.
+    pub fn take_recorded(&self) -> Vec<(&'static str, u64, u64)> {
+        self.core.lock().trace.take_recorded()
+    }
+
     /// Runs a callback at an instant; at once if it has passed.
     pub fn at(&self, time: Nanos, callback: impl FnOnce() + Send + 'static) {
         self.core.lock().plan(time, Event::Call(Box::new(callback)));
@@ -375,7 +385,7 @@ impl World {
         }
         let taken = core.buggify.chance(BUGGIFY_CHANCE);
         if taken {
-            core.trace.count(point);
+            core.trace.count_branch(point);
         }
         taken
     }

@@ -2,16 +2,27 @@
 
 use std::collections::BTreeMap;
 
+/// Happenings whose numbers are kept at a time.
+const RECORDED_MAX: usize = 100_000;
+
 /// Grows by every poll, message, fault and event. Equal hashes: the same run.
 #[derive(Clone, Debug)]
 pub struct Trace {
     hash: u64,
     coverage: BTreeMap<&'static str, u64>,
+    branches: BTreeMap<&'static str, u64>,
+    /// Numbers that came with happenings worth judging.
+    recorded: Vec<(&'static str, u64, u64)>,
 }
 
 impl Default for Trace {
     fn default() -> Trace {
-        Trace { hash: 0xcbf2_9ce4_8422_2325, coverage: BTreeMap::new() }
+        Trace {
+            hash: 0xcbf2_9ce4_8422_2325,
+            coverage: BTreeMap::new(),
+            branches: BTreeMap::new(),
+            recorded: Vec::new(),
+        }
     }
 }
 
@@ -35,6 +46,28 @@ impl Trace {
     /// Counts that something happened.
     pub fn count(&mut self, what: &'static str) {
         *self.coverage.entry(what).or_default() += 1;
+    }
+
+    /// Counts that a rare branch was taken.
+    pub fn count_branch(&mut self, point: &'static str) {
+        *self.branches.entry(point).or_default() += 1;
+    }
+
+    /// Keeps the numbers of a happening.
+    pub fn record(&mut self, what: &'static str, a: u64, b: u64) {
+        if self.recorded.len() < RECORDED_MAX {
+            self.recorded.push((what, a, b));
+        }
+    }
+
+    /// Takes the numbers kept so far.
+    pub fn take_recorded(&mut self) -> Vec<(&'static str, u64, u64)> {
+        std::mem::take(&mut self.recorded)
+    }
+
+    /// Rare branches, and how often each was taken.
+    pub fn branches(&self) -> &BTreeMap<&'static str, u64> {
+        &self.branches
     }
 
     /// The hash so far.

@@ -32,6 +32,8 @@ pub struct Terms {
     /// replica has no vote before it has been compared with all others, so what another one holds too is
     /// still read by everyone who would have read it.
     pub disks_lost: usize,
+    /// Other nodes may stand in for replicas: a write is at the replicas for certain only at the end.
+    pub sloppy: bool,
     /// Some wall clocks were wrong: a value with a TTL may have expired at any time.
     pub clocks_bent: bool,
 }
@@ -170,7 +172,7 @@ impl<'a> Sweep<'a> {
     /// How many of some replicas count as holding a write after disks were lost. `None`: perhaps none does.
     fn left(&self, replicas: usize) -> Option<usize> {
         let lost = self.terms.disks_lost;
-        (lost == 0 || replicas > lost).then_some(replicas)
+        (lost == 0 || replicas > lost).then_some(if self.terms.sloppy { 0 } else { replicas })
     }
 
     /// The writes whose values a read shows; `None` if some came from nowhere.

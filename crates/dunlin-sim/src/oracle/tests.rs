@@ -4,8 +4,13 @@ use super::*;
 use Consistency::{All, One, Quorum};
 use dunlin_types::Consistency;
 
-const TERMS: Terms =
-    Terms { mode: TableMode::Siblings, replication_factor: 3, disks_lost: 0, clocks_bent: false };
+const TERMS: Terms = Terms {
+    mode: TableMode::Siblings,
+    replication_factor: 3,
+    disks_lost: 0,
+    sloppy: false,
+    clocks_bent: false,
+};
 
 /// Builds a history of one key under replication factor 3. Times are small numbers.
 #[derive(Default)]
@@ -270,6 +275,16 @@ fn rule_5_only_what_was_acknowledged_before_the_read_began() {
         is_scan: false,
     });
     assert_eq!(story.siblings(None), []);
+}
+
+#[test]
+fn rule_5_a_sloppy_quorum_is_whole_at_the_end_only() {
+    let mut story = Story::default();
+    story.put(Quorum, nothing(), acked);
+    story.read(Quorum, &[]);
+    let sloppy = Terms { sloppy: true, ..TERMS };
+    assert_eq!(story.check_terms(sloppy, None), []);
+    assert_eq!(story.check_terms(sloppy, Some(&Final::new())), [Rule::AcknowledgedWriteLost]);
 }
 
 #[test]

@@ -48,7 +48,9 @@ impl Client {
             TableMode::LastWriteWins => "last_write_wins",
         };
         let deadline = self.now() + within;
-        for text in statement::schema(options.replication_factor, conflicts, options.gc_grace_s) {
+        for text in
+            statement::schema(options.replication_factor, conflicts, options.gc_grace_s, options.sloppy)
+        {
             loop {
                 let reply = match self.node() {
                     Some(running) => self.execute(running, &text).await,

@@ -60,11 +60,11 @@ impl Using<'_> {
 }
 
 /// Statements that set the table up.
-pub(super) fn schema(replication_factor: u32, conflicts: &str, gc_grace_s: u64) -> [String; 2] {
+pub(super) fn schema(replication_factor: u32, conflicts: &str, gc_grace_s: u64, sloppy: bool) -> [String; 2] {
     [
         format!(
             "CREATE KEYSPACE IF NOT EXISTS {KEYSPACE} WITH replication = \
-             {{'class': 'SimpleStrategy', 'replication_factor': {replication_factor}}};"
+             {{'class': 'SimpleStrategy', 'replication_factor': {replication_factor}}} AND sloppy_quorum = {sloppy};"
         ),
         format!(
             "CREATE TABLE IF NOT EXISTS {KEYSPACE}.{TABLE} (k text PRIMARY KEY, v text) \
@@ -89,6 +89,13 @@ pub(super) fn schema_change(number: u64) -> Vec<String> {
 /// Several writes in one statement.
 pub(super) fn batch(statements: &[String]) -> String {
     format!("BEGIN BATCH {} APPLY BATCH;", statements.join(" "))
+}
+
+/// The statement with the longest limit of time.
+pub(super) fn patient(text: &str) -> String {
+    let short = super::TIMEOUTS_MS.iter().map(|ms| format!("TIMEOUT {ms}ms"));
+    let longest = super::TIMEOUTS_MS.iter().max().copied().unwrap_or_default();
+    short.fold(text.to_owned(), |text, short| text.replace(&short, &format!("TIMEOUT {longest}ms")))
 }
 
 /// The id under which a write is asked for again; no two writes of a run have the same.

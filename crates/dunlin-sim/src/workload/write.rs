@@ -4,7 +4,7 @@ use super::client::{Client, Token};
 use super::statement::{self, Using};
 use super::{KeyClass, TIMEOUTS_MS, class_of};
 use crate::cluster::Running;
-use crate::executor::{MILLISECOND, SECOND, WALL_START_MICROS};
+use crate::executor::{MILLISECOND, Nanos, SECOND, WALL_START_MICROS};
 use crate::options::pick_level;
 use crate::oracle::{Basis, KeyId, Outcome, Seen, Write, WriteId};
 use dunlin_cql::Reply;
@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 
 /// Times that a write with a request id is asked for.
 const TRIES_MAX: u32 = 3;
+/// In a gentle run whatever was sent has arrived after this time.
+const LANDED_AFTER: Nanos = 4 * SECOND;
 /// Writes of a batch.
 const BATCH_MAX: u64 = 4;
 
@@ -117,10 +119,11 @@ impl Client {
     async fn execute_until_known(&mut self, running: Running, write: &Prepared) -> Known {
         let tries = if write.repeatable { TRIES_MAX } else { 1 };
         let mut node = Some(running);
+        let mut text = write.text.clone();
         let mut known = Known { outcome: Outcome::NotApplied, last: None };
         for tried in 1..=tries {
             if let Some(running) = node.take() {
-                let reply = self.execute(running, &write.text).await;
+                let reply = self.execute(running, &text).await;
                 let now = self.now();
                 let outcome = reply.as_ref().map_or(Outcome::Unknown, |r| statement::write_outcome(r, now));
                 known.last = reply;
@@ -138,8 +141,12 @@ impl Client {
                 self.cluster.world.note("write asked for again", &[]);
                 let unsure = !self.workload.options.gentle;
                 self.workload.with_history(|history| history.writes[write.id].may_be_double = unsure);
-                let pause = self.chance.between(MILLISECOND, SECOND);
+                let patient = self.workload.options.gentle;
+                let pause = self.chance.between(MILLISECOND, SECOND) + if patient { LANDED_AFTER } else { 0 };
                 self.cluster.world.sleep(pause).await;
+                if patient {
+                    text = statement::patient(&text);
+                }
                 node = self.node();
             }
         }
