@@ -131,7 +131,9 @@ pub enum Verb {
         data_dir: PathBuf,
     },
     /// Compare this node's vnodes with every other replica now, and mend what differs
-    Repair {
+    Repair(Repair),
+    /// Deletions that are still kept, and what keeps them
+    Tombstones {
         /// Only this keyspace
         keyspace: Option<String>,
         /// Only this table of it
@@ -163,6 +165,33 @@ pub enum Verb {
     },
     /// Version of the node
     Version,
+}
+
+/// What is repaired, and how.
+#[derive(clap::Args, Debug, Default)]
+pub struct Repair {
+    /// Only this keyspace
+    pub keyspace: Option<String>,
+    /// Only this table of it
+    pub table: Option<String>,
+    /// Only this keyspace
+    #[arg(long = "keyspace", value_name = "KEYSPACE", conflicts_with = "keyspace")]
+    pub only_keyspace: Option<String>,
+    /// Only tables of this name
+    #[arg(long = "table", value_name = "TABLE", conflicts_with = "table")]
+    pub only_table: Option<String>,
+    /// Only with this node (name or host id)
+    #[arg(long)]
+    pub peer: Option<String>,
+    /// Only vnodes whose first replica is this node: run on every node, each vnode is compared once
+    #[arg(long)]
+    pub primary: bool,
+    /// Count what differs, and move nothing
+    #[arg(long)]
+    pub preview: bool,
+    /// End the repairs that run on this node
+    #[arg(long)]
+    pub cancel: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -223,7 +252,8 @@ impl Verb {
             Verb::Listsnapshots => "listsnapshots",
             Verb::Clearsnapshot { .. } => "clearsnapshot",
             Verb::Restore { .. } => "restore",
-            Verb::Repair { .. } => "repair",
+            Verb::Repair(_) => "repair",
+            Verb::Tombstones { .. } => "tombstones",
             Verb::Hints { .. } | Verb::Listpendinghints => "hints",
             Verb::Drain => "drain",
             Verb::Decommission => "decommission",

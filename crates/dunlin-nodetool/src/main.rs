@@ -9,6 +9,7 @@ mod hints;
 mod http;
 mod offline;
 mod render;
+mod repair;
 
 use anyhow::{Context, bail};
 use args::{Cli, Format, HintsVerb, Verb};
@@ -96,8 +97,9 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
             admin.post(&format!("/api/v1/clearsnapshot?{which}")).await?
         }
         Verb::Restore { .. } => bail!("restore works on the directory of a stopped node"),
-        Verb::Repair { keyspace, table } => {
-            repair(&mut admin, scope(keyspace.as_deref(), table.as_deref()), json).await?
+        Verb::Repair(what) => repair::run(&mut admin, what, json).await?,
+        Verb::Tombstones { keyspace, table } => {
+            admin.get(&format!("/api/v1/tombstones{}", scope(keyspace.as_deref(), table.as_deref()))).await?
         }
         Verb::Drain | Verb::Decommission => admin.post(&format!("/api/v1/{}", cli.verb.name())).await?,
         Verb::Removenode { host_id, force } => {
@@ -157,27 +159,6 @@ fn scope(keyspace: Option<&str>, table: Option<&str>) -> String {
         }
     }
     query
-}
-
-/// Starts a repair and stays with it to its end, with a bar on a terminal.
-async fn repair(admin: &mut Admin, scope: String, json: bool) -> anyhow::Result<Value> {
-    let mut state = admin.post(&format!("/api/v1/repair{scope}")).await?;
-    let bar = indicatif::ProgressBar::with_draw_target(
-        Some(1),
-        if json { indicatif::ProgressDrawTarget::hidden() } else { indicatif::ProgressDrawTarget::stderr() },
-    );
-    while state["running"] == true {
-        bar.set_length(state["total"].as_u64().unwrap_or(1));
-        bar.set_position(state["done"].as_u64().unwrap_or(0));
-        sleep().await;
-        let id = state["id"].as_u64().context("the node named no repair")?;
-        state = admin.get(&format!("/api/v1/repair?id={id}")).await?;
-    }
-    bar.finish_and_clear();
-    if let Some(error) = state["error"].as_str() {
-        bail!("the repair did not finish: {error}");
-    }
-    Ok(state)
 }
 
 #[allow(clippy::disallowed_methods, reason = "an edge: a command line waits in real time")]

@@ -8,6 +8,7 @@ mod stats;
 mod status;
 mod storage;
 mod tasks;
+mod tombstones;
 mod work;
 
 use crate::admin::{AdminBackend, AdminError, Params};
@@ -69,6 +70,7 @@ impl AdminBackend for AdminDoor {
             "compactionstats" => stats::compactions(node, &self.tasks),
             "tablestats" => stats::tables(node),
             "listsnapshots" => storage::list_snapshots(node)?,
+            "tombstones" => tombstones::tombstones(node, params)?,
             "task" => self.tasks.show(params)?,
             "repair" => self.repairs.show(params)?,
             other => return Err(AdminError::Unknown(other.to_owned())),

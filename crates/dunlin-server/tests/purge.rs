@@ -3,8 +3,9 @@
 
 mod support;
 
-use dunlin_server::Node;
+use dunlin_server::admin::{AdminBackend, Params};
 use dunlin_server::config::Config;
+use dunlin_server::{AdminDoor, Node};
 use dunlin_storage::Engine;
 use dunlin_storage::fs::{MemFs, replace_file};
 use dunlin_storage::snapshot::RESTORED;
@@ -115,11 +116,80 @@ fn a_replica_that_was_away_brings_nothing_back() {
         for node in &nodes[..2] {
             assert_eq!(entries(node, table), KEYS as u64, "kept as long as one replica may not have them");
         }
+        let door = AdminDoor::new(nodes[0].clone(), None, None);
+        let params: Params = [("table".to_owned(), "t".to_owned())].into();
+        let shown = door.show("tombstones", &params).expect("the verb")["tables"][0].clone();
+        assert_eq!(shown["tombstones"], KEYS as u64, "{shown}");
+        assert!(
+            shown["oldest_s"].as_u64() >= Some(4) && shown["kept_by"].to_string().contains("compared"),
+            "{shown}"
+        );
+        let metrics = door.metrics();
+        for name in
+            ["dunlin_repair_divergent_records{", "dunlin_repair_unproved_vnodes{", "dunlin_merkle_leaves"]
+        {
+            assert!(metrics.contains(name), "{name} in {metrics}");
+        }
         hub.cut(address(3), false);
         until("three nodes again", || whole(&nodes, 3)).await;
         forgotten(&nodes, table).await;
         let reply = ok(&nodes[2], "SELECT COUNT(*) FROM dunlin.t USING CONSISTENCY ONE").await;
         assert!(reply.contains("ROW\t0\n"), "{reply}");
+        for node in nodes {
+            node.stop().await;
+        }
+    });
+}
+
+#[test]
+fn an_operator_repairs_previews_and_cancels() {
+    run(async {
+        let hub = Arc::new(Hub::default());
+        let quiet = |i| {
+            let mut config = eager(i);
+            config.repair.interval_s = 0;
+            config
+        };
+        let nodes: Vec<_> = (1..=3u16).map(|i| start(&hub, &MemFs::new(), quiet(i), i)).collect();
+        until("three nodes in one layout", || whole(&nodes, 3)).await;
+        let table = table(&nodes, "").await;
+        hub.cut(address(3), true);
+        until("the third is down", || nodes[..2].iter().all(|n| n.view().alive.len() == 2)).await;
+        write(&nodes[0], |i| format!("INSERT INTO dunlin.t (k, v) VALUES ('{i}', 'v')")).await;
+        nodes[..2].iter().for_each(|node| node.hints.truncate(Some(nodes[2].host())));
+        hub.cut(address(3), false);
+        until("three nodes again", || whole(&nodes, 3)).await;
+
+        let door = AdminDoor::new(nodes[0].clone(), None, None);
+        let ask = async |more: &[(&str, &str)]| {
+            let named = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let params: Params = [("table", "t")].iter().chain(more).map(named).collect();
+            let id = door.act("repair".into(), params).await.expect("it begins")["id"].to_string();
+            let state = || door.show("repair", &[("id".to_owned(), id.clone())].into()).expect("its state");
+            until("the repair has ended", || state()["running"] == false).await;
+            state()
+        };
+        let preview = ask(&[("preview", "true")]).await;
+        assert_eq!(
+            (&preview["records_differing"], &preview["records_sent"]),
+            (&KEYS.into(), &0.into()),
+            "{preview}"
+        );
+        assert_eq!(entries(&nodes[2], table), 0, "nothing has moved");
+        let primary = ask(&[("primary", "true"), ("peer", "n3")]).await;
+        let moved = primary["records_sent"].as_u64().expect("a number") as usize;
+        assert!((1..KEYS).contains(&moved) && primary["done"] == primary["total"], "{primary}");
+        let rest = ask(&[("peer", "n3")]).await;
+        assert_eq!(rest["records_sent"], KEYS - moved, "{rest}");
+        assert_eq!(entries(&nodes[2], table), KEYS as u64);
+
+        hub.cut(address(2), true);
+        let begun = door.act("repair".into(), Params::new()).await.expect("it begins");
+        let cancelled = door.act("repair".into(), [("cancel".to_owned(), "true".to_owned())].into()).await;
+        assert_eq!(cancelled.expect("the verb")["cancelled"], 1);
+        let state =
+            door.show("repair", &[("id".to_owned(), begun["id"].to_string())].into()).expect("its state");
+        assert!(state["running"] == false && state["error"].to_string().contains("cancelled"), "{state}");
         for node in nodes {
             node.stop().await;
         }

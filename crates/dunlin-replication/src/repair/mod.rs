@@ -29,7 +29,7 @@ pub mod watch;
 pub use exchange::{RepairError, RepairOutcome};
 pub use message::{RepairRequest, RepairResponse};
 pub use respond::Responder;
-pub use schedule::{PairOutcome, PairReport, RepairProgress, RepairReport, RepairScope};
+pub use schedule::{Divergence, PairOutcome, PairReport, RepairProgress, RepairReport, RepairScope};
 
 use crate::core::{Core, decode_answer};
 use crate::message::{Envelope, LayoutStamp, Refusal, Request, Response};
@@ -43,6 +43,7 @@ use message::{Differing, Purpose, ROOTS_MAX, ROOTS_RECORDS_MAX, RangeRoot};
 use parking_lot::Mutex;
 use read::{Place, Reader};
 use respond::Knowledge;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -153,6 +154,7 @@ pub struct Repairer {
     reader: Reader,
     /// One exchange at a time on this node's own account, so that clients come first.
     exchanges: Semaphore,
+    divergence: Mutex<BTreeMap<(TableId, HostId), Divergence>>,
     /// Counters.
     pub stats: RepairStats,
 }
@@ -161,7 +163,13 @@ impl Repairer {
     /// Over the node's doors; settings are `core.config.repair`.
     pub fn new(core: Arc<Core>) -> Arc<Repairer> {
         let reader = reader(&core);
-        Arc::new(Repairer { core, reader, exchanges: Semaphore::new(1), stats: RepairStats::default() })
+        Arc::new(Repairer {
+            core,
+            reader,
+            exchanges: Semaphore::new(1),
+            divergence: Mutex::default(),
+            stats: RepairStats::default(),
+        })
     }
 
     /// Records of a range were lost or removed, not by writes: what was read of it and what was proved of it holds
@@ -174,6 +182,11 @@ impl Repairer {
     /// Drops the trees of ranges that are not wanted.
     pub fn retain_trees(&self, wanted: impl Fn(TableId, TokenRange) -> bool) {
         self.core.trees.retain(wanted);
+    }
+
+    /// Leaves of trees kept in memory.
+    pub fn tree_leaves(&self) -> u64 {
+        self.core.trees.leaves() as u64
     }
 
     /// What comparisons have proved.

@@ -2,10 +2,10 @@
 
 use super::exchange::{RepairError, RepairOutcome};
 use super::message::Purpose;
-use super::{Repairer, With};
+use super::{Done, Repairer, With};
 use crate::view::{TableView, View};
 use dunlin_types::runtime::PlantedBug;
-use dunlin_types::{HostId, TableId, TokenRange};
+use dunlin_types::{HostId, Micros, TableId, TokenRange};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// How long the schedule waits before it looks again for something to compare, at most.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// Times that a peer which is up, and cannot be reached, is tried when an operator asks.
+const REACH_TRIES: u32 = 8;
 
 /// What an operator wants repaired; an empty field means all.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +26,10 @@ pub struct RepairScope {
     pub table: Option<String>,
     /// Only with this peer.
     pub peer: Option<HostId>,
+    /// Only vnodes of which this node is the first replica: done on every node, each vnode is compared once.
+    pub primary: bool,
+    /// Count what differs, and move nothing.
+    pub preview: bool,
 }
 
 /// Result of comparing a table with a peer.
@@ -78,12 +85,29 @@ impl RepairReport {
 /// How far a repair is.
 #[derive(Clone, Debug)]
 pub struct RepairProgress<'a> {
-    /// Tables times peers that are done.
-    pub done: usize,
+    /// Ranges that are done, each counted for each table and peer.
+    pub done: u64,
     /// Of so many.
-    pub total: usize,
-    /// The one just done.
-    pub pair: &'a PairReport,
+    pub total: u64,
+    /// The table and peer just done, if the last of its ranges is.
+    pub pair: Option<&'a PairReport>,
+}
+
+/// How a table and a peer differed when they were last compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Divergence {
+    /// When it ended, by this node's clock.
+    pub at: Micros,
+    /// What was found, and is mended.
+    pub found: PairOutcome,
+}
+
+/// What an operator wants compared of a table with a peer.
+struct Asked {
+    table: TableId,
+    name: String,
+    peer: HostId,
+    ranges: Vec<TokenRange>,
 }
 
 /// Nodes that share ranges of a table with this one, and the ranges: owners under any active layout,
@@ -113,34 +137,67 @@ fn begins(me: HostId, other: HostId) -> bool {
 
 impl Repairer {
     /// Compares everything in scope now and waits for it; peers that are down are left out, and the
-    /// report says so. `progress` is called after each table and peer.
+    /// report says so. One that is just back may not be reached at once: it is tried again for some seconds.
+    /// `progress` is called after each range, and after each table and peer.
     pub async fn run_once(
         &self,
         scope: &RepairScope,
         progress: &(dyn Fn(RepairProgress<'_>) + Send + Sync),
     ) -> RepairReport {
-        let view = self.core.views.load();
-        let mut pairs: Vec<(TableId, String, HostId)> = Vec::new();
-        for table in view.tables() {
-            let wanted = |scope: &Option<String>, name: &str| scope.as_deref().is_none_or(|s| s == name);
-            if wanted(&scope.keyspace, &table.def.keyspace) && wanted(&scope.table, &table.def.name) {
-                let name = format!("{}.{}", table.def.keyspace, table.def.name);
-                let peers = co_replicas(&view, table).into_keys();
-                let peers = peers.filter(|p| scope.peer.is_none_or(|wanted| wanted == *p));
-                pairs.extend(peers.map(|peer| (table.def.id, name.clone(), peer)));
-            }
-        }
-        let total = pairs.len();
+        let asked = self.asked(scope);
+        let total = asked.iter().map(|pair| pair.ranges.len() as u64).sum();
+        let purpose = if scope.preview { Purpose::Preview } else { Purpose::Repair };
         let mut report = RepairReport::default();
-        for (done, (table, name, peer)) in (1..).zip(pairs) {
-            let alive = self.core.views.peek().is_alive(peer);
-            let result = if alive { Some(self.compare_with(table, peer).await) } else { None };
-            report.pairs.push(PairReport { table: name, peer, result });
-            if let Some(pair) = report.pairs.last() {
-                progress(RepairProgress { done, total, pair });
+        let mut before = 0;
+        for Asked { table, name, peer, ranges } in asked {
+            let with = With { table, host: peer, layout: 0, purpose };
+            let mut result = None;
+            for attempt in 1..=REACH_TRIES {
+                if !self.core.views.peek().is_alive(peer) {
+                    break;
+                }
+                let mut done = before;
+                let mut finished = |_: Done| {
+                    done += 1;
+                    progress(RepairProgress { done, total, pair: None });
+                };
+                let compared = self.compare_ranges(with, &ranges, &mut finished).await;
+                let again = matches!(compared, Err(RepairError::Unreachable(_))) && attempt < REACH_TRIES;
+                result = Some(compared);
+                if !again {
+                    break;
+                }
+                self.core.runtime.sleep(self.core.config.repair.retry_pause * attempt).await;
             }
+            before += ranges.len() as u64;
+            report.pairs.push(PairReport { table: name, peer, result });
+            progress(RepairProgress { done: before, total, pair: report.pairs.last() });
         }
         report
+    }
+
+    /// What is in scope.
+    fn asked(&self, scope: &RepairScope) -> Vec<Asked> {
+        let view = self.core.views.load();
+        let wanted = |scope: &Option<String>, name: &str| scope.as_deref().is_none_or(|s| s == name);
+        let mut asked = Vec::new();
+        for table in view.tables() {
+            if !wanted(&scope.keyspace, &table.def.keyspace) || !wanted(&scope.table, &table.def.name) {
+                continue;
+            }
+            let first = |range: &TokenRange| {
+                let newest = table.keyspace.placed.last();
+                newest.is_some_and(|placed| placed.replicas(range.first).first() == Some(&view.me))
+            };
+            for (peer, mut ranges) in co_replicas(&view, table) {
+                ranges.retain(|range| !scope.primary || first(range));
+                if !ranges.is_empty() && scope.peer.is_none_or(|only| only == peer) {
+                    let name = format!("{}.{}", table.def.keyspace, table.def.name);
+                    asked.push(Asked { table: table.def.id, name, peer, ranges });
+                }
+            }
+        }
+        asked
     }
 
     /// The schedule: runs until it is dropped. Comparisons are spread evenly over the interval.
@@ -172,20 +229,40 @@ impl Repairer {
 
     /// Compares all shared ranges of a table with a peer. Waits for its turn.
     pub async fn compare_with(&self, table: TableId, peer: HostId) -> Result<PairOutcome, RepairError> {
+        let view = self.core.views.load();
+        let shared = view.table(table).and_then(|t| co_replicas(&view, t).remove(&peer)).unwrap_or_default();
+        let with = With { table, host: peer, layout: 0, purpose: Purpose::Repair };
+        self.compare_ranges(with, &shared, &mut |_| {}).await
+    }
+
+    async fn compare_ranges(
+        &self,
+        with: With,
+        ranges: &[TokenRange],
+        finished: &mut (dyn FnMut(Done) + Send),
+    ) -> Result<PairOutcome, RepairError> {
         if self.core.runtime.planted(PlantedBug::HealingOff) {
             return Ok(PairOutcome::default());
         }
         let _turn = self.exchanges.acquire().await.expect("the semaphore is never closed");
-        let view = self.core.views.load();
-        let shared = view.table(table).and_then(|t| co_replicas(&view, t).remove(&peer)).unwrap_or_default();
-        let with = With { table, host: peer, layout: 0, purpose: Purpose::Repair };
-        let result = self.compare(with, &shared, &mut |_| {}).await;
+        let result = self.compare(with, ranges, finished).await;
         let counter = if result.is_ok() { &self.stats.comparisons } else { &self.stats.failures };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Ok(done) = &result {
-            self.core.runtime.event("repair_compared", done.ranges, done.ranges_differing);
+        if let Ok(found) = &result {
+            self.core.runtime.event("repair_compared", found.ranges, found.ranges_differing);
+            let at = self.core.runtime.wall();
+            let view = self.core.views.load();
+            let mut divergence = self.divergence.lock();
+            divergence
+                .retain(|(table, peer), _| view.table(*table).is_some() && view.peers.contains_key(peer));
+            divergence.insert((with.table, with.host), Divergence { at, found: *found });
         }
         result
+    }
+
+    /// How each table and peer differed when this node last compared them.
+    pub fn divergence(&self) -> BTreeMap<(TableId, HostId), Divergence> {
+        self.divergence.lock().clone()
     }
 
     /// Tables and peers whose comparison is this node's to begin.

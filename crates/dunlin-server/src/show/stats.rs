@@ -306,6 +306,7 @@ fn store(node: &Node, all: &mut Vec<Sample>) {
 
 fn healing(node: &Node, all: &mut Vec<Sample>) {
     all.extend(super::hints::samples(node));
+    all.extend(super::tombstones::samples(node));
     let repair = &node.repairer.stats;
     for (name, help, value) in [
         ("repair_comparisons", "Tables compared with a peer", &repair.comparisons),

@@ -5,6 +5,7 @@ use crate::membership::OperateError;
 use crate::node::Node;
 use dunlin_replication::repair::{RepairProgress, RepairScope};
 use dunlin_replication::store::StoreError;
+use dunlin_types::runtime::TaskHandle;
 use dunlin_types::{HostId, TableId};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -74,23 +75,32 @@ pub(super) fn host(node: &Node, params: &Params) -> Result<HostId, AdminError> {
 #[derive(Clone, Debug, Default)]
 struct RepairState {
     running: bool,
-    done: usize,
-    total: usize,
+    cancelled: bool,
+    preview: bool,
+    done: u64,
+    total: u64,
     ranges: u64,
     ranges_differing: u64,
+    ranges_doubtful: u64,
+    records_differing: u64,
     records_sent: u64,
     records_received: u64,
+    bytes: u64,
     /// Tables not repaired, by peer and reason.
     failures: BTreeMap<(String, String), Vec<String>>,
 }
 
 impl RepairState {
     fn json(&self, id: u64) -> Value {
-        let error = (!self.running && !self.failures.is_empty()).then(|| self.error());
+        let error = match self.cancelled {
+            true => Some("it was cancelled; what was compared until then is equal".to_owned()),
+            false => (!self.running && !self.failures.is_empty()).then(|| self.error()),
+        };
         json!({
-            "id": id, "running": self.running, "done": self.done, "total": self.total.max(1), "ranges": self.ranges,
-            "ranges_differing": self.ranges_differing, "records_sent": self.records_sent,
-            "records_received": self.records_received, "error": error,
+            "id": id, "running": self.running, "preview": self.preview, "done": self.done, "total": self.total.max(1),
+            "ranges": self.ranges, "ranges_differing": self.ranges_differing, "ranges_doubtful": self.ranges_doubtful,
+            "records_differing": self.records_differing, "records_sent": self.records_sent,
+            "records_received": self.records_received, "bytes": self.bytes, "error": error,
         })
     }
 
@@ -115,13 +125,16 @@ impl RepairState {
 
     fn note(&mut self, step: &RepairProgress<'_>) {
         (self.done, self.total) = (step.done, step.total);
-        let pair = step.pair;
+        let Some(pair) = step.pair else { return };
         match &pair.result {
             Some(Ok(outcome)) => {
                 self.ranges += outcome.ranges;
                 self.ranges_differing += outcome.ranges_differing;
+                self.ranges_doubtful += outcome.ranges_doubtful;
+                self.records_differing += outcome.outcome.records_differing;
                 self.records_sent += outcome.outcome.records_sent;
                 self.records_received += outcome.outcome.records_received;
+                self.bytes += outcome.outcome.bytes;
             }
             Some(Err(error)) => self.failed(pair.peer.to_string(), error.to_string(), pair.table.to_string()),
             None => self.failed(pair.peer.to_string(), "it is down".to_owned(), pair.table.to_string()),
@@ -136,16 +149,28 @@ const TABLES_NAMED_MAX: usize = 3;
 #[derive(Default)]
 pub(super) struct Repairs {
     states: Mutex<BTreeMap<u64, RepairState>>,
+    tasks: Mutex<BTreeMap<u64, TaskHandle>>,
+}
+
+/// Whether a switch is on.
+fn on(params: &Params, name: &str) -> bool {
+    params.get(name).is_some_and(|value| value == "true")
 }
 
 impl Repairs {
     /// Starts one; its progress is shown under its number.
     pub(super) fn start(self: &Arc<Self>, node: &Arc<Node>, params: &Params) -> Result<Value, AdminError> {
+        if on(params, "cancel") {
+            return self.cancel(params);
+        }
         tables(node, params)?;
+        let peer = params.get("peer").map(|p| node.membership.host_of(p)).transpose();
         let scope = RepairScope {
             keyspace: params.get("keyspace").cloned(),
             table: params.get("table").cloned(),
-            peer: params.get("peer").map(|p| p.parse()).transpose().map_err(AdminError::Wrong)?,
+            peer: peer.map_err(AdminError::Wrong)?,
+            primary: on(params, "primary"),
+            preview: on(params, "preview"),
         };
         let (id, first) = {
             let mut states = self.states.lock();
@@ -155,10 +180,11 @@ impl Repairs {
                 ));
             }
             while states.len() >= REPAIRS_MAX {
-                states.pop_first();
+                let Some(oldest) = states.iter().find(|(_, s)| !s.running).map(|(id, _)| *id) else { break };
+                states.remove(&oldest);
             }
             let id = states.last_key_value().map_or(1, |(id, _)| id + 1);
-            let state = RepairState { running: true, ..RepairState::default() };
+            let state = RepairState { running: true, preview: scope.preview, ..RepairState::default() };
             let first = state.json(id);
             states.insert(id, state);
             (id, first)
@@ -169,8 +195,30 @@ impl Repairs {
             repairer.run_once(&scope, &progress).await;
             repairs.with(id, |state| state.running = false);
         };
-        drop(node.runtime.spawn("repair-asked", Box::pin(task)));
+        let task = node.runtime.spawn("repair-asked", Box::pin(task));
+        let mut tasks = self.tasks.lock();
+        tasks.retain(|_, task| !task.is_finished());
+        tasks.insert(id, task);
         Ok(first)
+    }
+
+    /// Ends the repair that `id=` names, or all that run. What they moved is moved.
+    fn cancel(&self, params: &Params) -> Result<Value, AdminError> {
+        let only: Option<u64> = match params.get("id") {
+            Some(id) => Some(id.parse().map_err(|_| AdminError::Wrong(format!("id={id} is not a number")))?),
+            None => None,
+        };
+        let mut cancelled = 0;
+        for (id, state) in
+            self.states.lock().iter_mut().filter(|(id, s)| s.running && only.is_none_or(|o| o == **id))
+        {
+            if let Some(task) = self.tasks.lock().remove(id) {
+                task.abort();
+            }
+            (state.running, state.cancelled) = (false, true);
+            cancelled += 1;
+        }
+        Ok(json!({ "cancelled": cancelled }))
     }
 
     fn with(&self, id: u64, change: impl FnOnce(&mut RepairState)) {

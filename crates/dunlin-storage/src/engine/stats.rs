@@ -6,7 +6,7 @@ use super::table::Table;
 use crate::LogPosition;
 use crate::error::EngineError;
 use crate::log::LogStatistics;
-use dunlin_types::{TableId, Token};
+use dunlin_types::{Hlc, TableId, Token};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -91,6 +91,10 @@ pub struct TableStats {
     pub sstable_entries: u64,
     /// Those that are nothing but tombstones.
     pub tombstones: u64,
+    /// Those that are tombstones, or are gone once their values have expired.
+    pub gone: u64,
+    /// When the oldest tombstone in them was written; `None` if there is none.
+    pub tombstone_oldest: Option<Hlc>,
     /// Indexes and filters kept in memory.
     pub pinned_bytes: u64,
 }
@@ -170,6 +174,11 @@ fn table_stats(table: &Table, bytes_pending: u64) -> TableStats {
         sstable_bytes: sstables().map(|s| s.file_bytes()).sum(),
         sstable_entries: sstables().map(|s| s.statistics().entries).sum(),
         tombstones: sstables().map(|s| s.statistics().tombstones).sum(),
+        gone: sstables().map(|s| s.statistics().gone).sum(),
+        tombstone_oldest: sstables()
+            .filter(|s| s.statistics().tombstones > 0)
+            .map(|s| s.statistics().tombstone_written_min)
+            .min(),
         pinned_bytes: sstables().map(|s| s.pinned_bytes()).sum(),
     }
 }
