@@ -1,8 +1,12 @@
 //! Hints as a table of targets.
 
 use super::storage::age;
-use super::{cell, size, table};
-use serde_json::{Value, json};
+use super::{cell, size};
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+const COLUMNS: [&str; 10] =
+    ["target", "state", "hints", "size", "oldest", "rate", "eta", "delivered", "moved", "dropped"];
 
 /// One line for each target; what was dropped, by rule, at its end.
 pub fn text(answer: &Value) -> String {
@@ -14,11 +18,15 @@ pub fn text(answer: &Value) -> String {
     if targets.is_empty() {
         return format!("{paused}No hints.\n");
     }
-    let rows: Vec<Value> = targets.iter().map(row).collect();
-    format!("{}\n{paused}", table(&rows, ""))
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(COLUMNS);
+    table.add_rows(targets.iter().map(row));
+    let lines: Vec<String> =
+        table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+    lines.concat() + paused
 }
 
-fn row(target: &Value) -> Value {
+fn row(target: &Value) -> [String; 10] {
     let waits = target["count"].as_u64().unwrap_or(0) > 0;
     let rate = target["rate_bytes"].as_u64().map_or("-".to_owned(), |rate| format!("{}/s", size(rate)));
     let time = |name: &str| match target[name].as_u64().filter(|_| waits) {
@@ -30,17 +38,24 @@ fn row(target: &Value) -> Value {
         .filter(|(_, count)| count.as_u64().unwrap_or(0) > 0)
         .map(|(rule, count)| format!("{}={}", cell(&Value::from(rule.as_str())), cell(count)))
         .collect();
-    json!({
-        "target": target["target"], "state": target["state"], "hints": target["count"],
-        "size": size(target["bytes"].as_u64().unwrap_or(0)), "oldest": time("oldest_s"), "rate": rate, "eta": time("eta_s"),
-        "delivered": target["delivered"], "moved": target["moved"],
-        "dropped": if dropped.is_empty() { "-".to_owned() } else { dropped.join(" ") },
-    })
+    [
+        cell(&target["target"]),
+        cell(&target["state"]),
+        cell(&target["count"]),
+        size(target["bytes"].as_u64().unwrap_or(0)),
+        time("oldest_s"),
+        rate,
+        time("eta_s"),
+        cell(&target["delivered"]),
+        cell(&target["moved"]),
+        if dropped.is_empty() { "-".to_owned() } else { dropped.join(" ") },
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_target_is_one_line() {
