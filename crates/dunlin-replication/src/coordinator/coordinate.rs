@@ -121,9 +121,14 @@ impl Coordinator {
         })?;
         let identified = request_id.and_then(|id| self.requests.recall(id, table_id, &key));
         let repeated = identified.filter(|_| !noted.load(Ordering::Relaxed));
+        let is_alone = context.is_none() || repeated.is_some();
         let answer = match repeated {
             Some(write) => context_of_repeated(context, write),
             None => self.context_of(&updated.record, context.as_ref()),
+        };
+        let write_alone = match is_alone {
+            true => None,
+            false => write_alone(core.actor, &updated.record, &answer, table.def.gc_grace_s),
         };
         let spread = Spread {
             core: Arc::clone(core),
@@ -135,6 +140,7 @@ impl Coordinator {
             level,
             deadline,
             identified,
+            write_alone,
         };
         // The layouts may have changed while the store worked: what counts is how they are now.
         let view = if core.views.peek().fence.newest == view.fence.newest { view } else { core.views.load() };
@@ -226,6 +232,7 @@ impl Coordinator {
                 level,
                 deadline,
                 identified,
+                write_alone: None,
             };
             spread.run(Arc::clone(view), None).await?;
         }
@@ -272,6 +279,23 @@ fn own_context(actor: dunlin_types::Actor, record: &Record, given: Option<&Conte
             context
         }
     }
+}
+
+/// The write that this actor just made, with what it has seen, if the record holds another value that is so
+/// old that a hint with it could soon not be delivered any more: half of the table's `gc_grace`.
+fn write_alone(
+    actor: dunlin_types::Actor,
+    record: &Record,
+    answer: &Context,
+    gc_grace_s: u32,
+) -> Option<Record> {
+    let Record::Siblings(set) = record else { return None };
+    let dot = Dot { actor, counter: set.seen().counter(actor) };
+    let (_, value) = set.values().iter().find(|(other, _)| *other == dot)?;
+    let old = value.written.0.saturating_sub(u64::from(gc_grace_s) * 1_000_000 / 2);
+    let is_old = |(other, value): &(Dot, Value)| *other != dot && value.written.0 <= old;
+    let alone = || Record::Siblings(SiblingSet::detached(answer, dot, value.clone()));
+    set.values().iter().any(is_old).then(alone)
 }
 
 /// The expiry of a value written now with that time to live.

@@ -128,6 +128,7 @@ impl Coordinator {
             level,
             deadline,
             identified,
+            write_alone: None,
         };
         let result = spread.run(view, None).await;
         // A replica knows it by its record, whatever became of the write; others only what was acknowledged.

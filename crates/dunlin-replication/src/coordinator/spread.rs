@@ -44,6 +44,9 @@ pub(crate) struct Spread {
     pub deadline: Mono,
     /// The write's request id, for replicas to remember.
     pub identified: Option<Identified>,
+    /// The write alone, where the record holds old values of others too. Hints hold no more then: how long they
+    /// may be delivered depends on the oldest value in them.
+    pub write_alone: Option<Record>,
 }
 
 /// One round: the record sent under one view.
@@ -151,8 +154,13 @@ impl Spread {
         Round { view, replicas, tally, outcomes, calls, newer: None, behind: false }
     }
 
+    /// What a hint of this write holds.
+    fn hinted(&self) -> &Record {
+        self.write_alone.as_ref().unwrap_or(&self.record)
+    }
+
     fn to_hint(&self) -> Hint {
-        let (key, record) = (self.key.clone(), self.record.clone());
+        let (key, record) = (self.key.clone(), self.hinted().clone());
         Hint { created: self.core.runtime.wall(), table: self.table, token: self.token, key, record }
     }
 
@@ -252,7 +260,7 @@ impl Spread {
         let missing = round.replicas.all() & !round.tally.done();
         let targets: SmallVec<[HostId; 6]> = hosts(&round.replicas, missing).collect();
         let kept =
-            self.core.hints.add_synced(&targets, self.table, self.token, &self.key, &self.record).await;
+            self.core.hints.add_synced(&targets, self.table, self.token, &self.key, self.hinted()).await;
         if kept == Kept::Durable {
             return Ok(());
         }
@@ -277,7 +285,7 @@ impl Spread {
 
     fn hint(&self, host: HostId) {
         if host != self.core.me() {
-            self.core.hints.add(host, self.table, self.token, &self.key, &self.record);
+            self.core.hints.add(host, self.table, self.token, &self.key, self.hinted());
         }
     }
 

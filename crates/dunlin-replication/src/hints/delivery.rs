@@ -12,7 +12,7 @@ use crate::store::Durability;
 use crate::view::View;
 use dunlin_transport::Lane;
 use dunlin_types::runtime::PlantedBug;
-use dunlin_types::{HostId, Mono};
+use dunlin_types::{HostId, Mono, Record};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,10 +130,15 @@ fn join(core: &Core, hints: Vec<Hint>, after: Option<Place>) -> BTreeMap<Place, 
     all
 }
 
-/// What it holds may have been deleted since, and the deletion forgotten.
+/// A value in it may have been deleted since it was written, and the deletion forgotten.
 fn is_too_old(core: &Core, view: &View, hint: &Hint) -> bool {
     let grace_s = view.table(hint.table).map_or(0, |table| table.def.gc_grace_s);
-    core.runtime.wall().0.saturating_sub(hint.created.0) > u64::from(grace_s).saturating_mul(1_000_000)
+    let oldest = match &hint.record {
+        Record::Siblings(set) => set.values().iter().map(|(_, value)| value.written).min(),
+        Record::Latest(_) => None,
+    };
+    let since = oldest.unwrap_or(hint.created).min(hint.created);
+    core.runtime.wall().0.saturating_sub(since.0) > u64::from(grace_s).saturating_mul(1_000_000)
 }
 
 /// Some became too old while others were sent.

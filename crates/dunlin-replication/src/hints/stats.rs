@@ -14,7 +14,7 @@ pub struct HintsDropped {
     pub disk: u64,
     /// Kept, and then lost by a write that failed.
     pub failed: u64,
-    /// Older than the table's `gc_grace`: what they hold may have been deleted and forgotten since.
+    /// A value in them is older than the table's `gc_grace`: it may have been deleted and forgotten since.
     pub gc_grace: u64,
     /// The table is gone.
     pub table: u64,

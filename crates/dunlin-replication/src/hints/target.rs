@@ -262,7 +262,7 @@ pub(super) fn append(
     file.write_at(open.length, &pending.bytes)?;
     open.length += pending.bytes.len() as u64;
     open.dirty |= !pending.bytes.is_empty();
-    if sync {
+    if sync && open.dirty {
         file.sync()?;
         open.dirty = false;
     }

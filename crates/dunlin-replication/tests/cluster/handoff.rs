@@ -4,6 +4,7 @@
 use crate::hints::start_delivery;
 use crate::net::Link;
 use crate::{Cluster, host, key, member};
+use dunlin_replication::coordinator::PutRequest;
 use dunlin_replication::hints::message::{HintFate, HintsPurpose, HintsRequest};
 use dunlin_replication::hints::segment::Hint;
 use dunlin_replication::message::{Envelope, Refusal, Request, Response};
@@ -122,6 +123,59 @@ fn hints_older_than_gc_grace_are_dropped_by_that_rule() {
         let dropped = hints.stats()[0].dropped;
         assert_eq!((dropped.gc_grace, dropped.window, dropped.total()), (1, 1, 2));
         assert!(hints.stats()[0].is_accounted_for());
+    });
+}
+
+/// A write that has seen nothing, so that all others stay beside it.
+fn unseen(cluster: &Cluster, value: &str) -> PutRequest {
+    let mut write = cluster.write(&key("k"), value, Consistency::Quorum);
+    write.context = Some(Default::default());
+    write
+}
+
+#[test]
+fn a_hint_holds_no_sibling_that_would_soon_make_it_too_old() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        let grace_ms = u64::from(cluster.siblings.gc_grace_s) * 1000;
+        cluster.put(0, unseen(&cluster, "old")).await.unwrap();
+        cluster.pause(grace_ms / 2 + 1000).await;
+        cluster.put(0, unseen(&cluster, "new")).await.unwrap();
+        cluster.believe_down(0, &[2]);
+        cluster.put(0, unseen(&cluster, "newer")).await.unwrap();
+        // By now the old one may have been deleted and forgotten, and the hint is still to be delivered.
+        cluster.pause(grace_ms / 2 + 1000).await;
+        start_delivery(&cluster, 0);
+        cluster.believe_down(0, &[]);
+        assert!(cluster.nodes[0].hints.wait_delivered(None, Duration::from_secs(10)).await);
+        assert_eq!(cluster.held(2, &key("k")), ["new", "newer", "old"]);
+        let calls = cluster.net.calls.lock().unwrap();
+        let hints = calls.iter().filter_map(|(_, envelope)| match &envelope.request {
+            Request::Hints(request) => Some(&request.hints),
+            _ => None,
+        });
+        let values = |hint: &Hint| match &hint.record {
+            Record::Siblings(set) => set.values().len(),
+            Record::Latest(_) => 0,
+        };
+        assert_eq!(hints.flatten().map(values).collect::<Vec<_>>(), [1]);
+    });
+}
+
+#[test]
+fn a_hint_is_as_old_as_the_oldest_sibling_in_it() {
+    let cluster = Cluster::new(3, 3);
+    cluster.sim.run(async {
+        let grace_ms = u64::from(cluster.siblings.gc_grace_s) * 1000;
+        cluster.put(0, unseen(&cluster, "old")).await.unwrap();
+        cluster.pause(grace_ms / 4).await;
+        cluster.believe_down(0, &[2]);
+        cluster.put(0, unseen(&cluster, "new")).await.unwrap();
+        cluster.pause(grace_ms * 7 / 8).await;
+        start_delivery(&cluster, 0);
+        cluster.believe_down(0, &[]);
+        assert!(cluster.nodes[0].hints.wait_delivered(None, Duration::from_secs(10)).await);
+        assert_eq!(cluster.nodes[0].hints.stats()[0].dropped.gc_grace, 1);
     });
 }
 
