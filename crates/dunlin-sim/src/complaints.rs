@@ -41,10 +41,12 @@ const EXPLAINED: [(&str, &[&str]); EXPLAINED_COUNT] = [
     ("damage in the commit log", &["flip-log"]),
     ("an SSTable is damaged", &["flip-table"]),
     ("the footer cannot be read", &["flip-table"]),
-    ("data was lost, and no other node has a copy", &["restore", "flip-log", "flip-table"]),
+    ("data was lost, and no other node has a copy", LOSS),
 ];
 const EXPLAINED_COUNT: usize = 26;
 
+/// Faults after which a copy may be doubtful: old ones of ranges that come back to a node are, too.
+const LOSS: &[&str] = &["restore", "flip-log", "flip-table", "join", "leave", "remove", "wipe"];
 /// Faults after which a file operation may fail.
 const DISK: &[&str] = &["failed-sync", "full-disk", "power-at-operation"];
 /// Messages kept apart in one run.

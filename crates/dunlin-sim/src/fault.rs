@@ -5,7 +5,7 @@ use crate::options::Options;
 use crate::random::{Purpose, Stream};
 
 /// Kinds of faults, as reports name them. [`Options::fault_kinds`] chooses among them.
-pub const KINDS: [&str; 27] = [
+pub const KINDS: [&str; 28] = [
     "power",
     "kill",
     "power-all",
@@ -33,6 +33,7 @@ pub const KINDS: [&str; 27] = [
     "flip-table",
     "schema",
     "burst",
+    "compact",
 ];
 
 /// Kinds that take synced data from a machine. All of a run strike the same one: what every copy of lost cannot be
@@ -95,6 +96,8 @@ pub enum Fault {
     FlipTable { machine: u32, lasts: Nanos },
     /// Options of the table change; another table comes and goes.
     Schema { number: u64 },
+    /// Operators write all memtables out and compact everything, on the machines whose bit is set.
+    Compact { machines: u32 },
     /// Very many statements at once on one node.
     Burst { machine: u32, statements: u64 },
 }
@@ -199,6 +202,7 @@ fn draw(options: &Options, kind: &str, damaged: u32, chance: &mut Stream) -> Fau
         "flip-log" => Fault::FlipLog { machine, power: chance.chance(0.5), lasts },
         "flip-table" => Fault::FlipTable { machine, lasts },
         "schema" => Fault::Schema { number: chance.below(3) },
+        "compact" => Fault::Compact { machines: chance.random() as u32 | chance.random() as u32 },
         _ => Fault::Burst { machine, statements: chance.between(50, 400) },
     }
 }

@@ -61,6 +61,8 @@ impl Cluster {
     pub(super) fn restore(self: &Arc<Self>, machine: u32, after: Nanos, lasts: Nanos) {
         let Some(running) = self.running(machine) else { return };
         let now = Micros(self.world.wall_micros(running.host));
+        // One of an earlier fault is given up.
+        let _ = running.node.store.engine().clear_snapshot(SNAPSHOT);
         if let Err(error) = running.node.store.engine().snapshot(SNAPSHOT, now) {
             return tracing::info!(machine, %error, "no snapshot");
         }
@@ -69,16 +71,27 @@ impl Cluster {
             if !cluster.crash(machine, false) {
                 return;
             }
-            // A node that is down for good has no snapshot to go back to: its disk was lost meanwhile.
+            // One that fails halfway is ended by the next start.
+            cluster.mark_damaged(machine);
             match snapshot::restore(cluster.disk(machine).fs(), SNAPSHOT) {
-                Ok(_) => {
-                    cluster.mark_damaged(machine);
-                    cluster.world.note("went back to a snapshot", &[u64::from(machine)]);
+                Ok(_) => cluster.world.note("went back to a snapshot", &[u64::from(machine)]),
+                Err(error) => {
+                    tracing::info!(machine, %error, "not restored");
+                    cluster.end_power_loss(machine);
                 }
-                Err(error) => tracing::info!(machine, %error, "not restored"),
             }
             cluster.start_later(machine, lasts);
         });
+    }
+
+    /// As `nodetool flush` and `nodetool compact`.
+    pub(super) fn compact(&self, machine: u32) {
+        let Some(running) = self.running(machine) else { return };
+        let engine = running.node.store.engine();
+        match engine.flush(None).and_then(|()| engine.compact(None)) {
+            Ok(()) => self.world.note("compacted", &[u64::from(machine)]),
+            Err(error) => tracing::info!(machine, %error, "not compacted"),
+        }
     }
 
     /// A process ends and a bit of its log changes.
@@ -167,10 +180,18 @@ impl Cluster {
                 // The disk fails just now; the node will not start either, and then it is tried again.
                 tracing::info!(machine, %error, "the log cannot be mended yet");
                 *self.machine(machine).log_flipped.lock() = true;
+                self.end_power_loss(machine);
                 if self.is_healed() {
                     self.complain(format!("the log of n{} cannot be mended: {error}", machine + 1));
                 }
             }
+        }
+    }
+
+    /// The power may have gone while an operator worked on the disk of a stopped node.
+    fn end_power_loss(&self, machine: u32) {
+        if self.disk(machine).fs().is_stopped() {
+            self.disk(machine).lose_power();
         }
     }
 

@@ -63,6 +63,10 @@ impl Cluster {
             Fault::Restore { machine, after, lasts } => self.restore(machine, after, lasts),
             Fault::FlipLog { machine, power, lasts } => self.flip_log(machine, power, lasts),
             Fault::FlipTable { machine, lasts } => self.flip_table(machine, lasts),
+            Fault::Compact { machines } => {
+                let chosen = (0..self.len()).filter(|machine| machines >> machine & 1 == 1);
+                chosen.for_each(|machine| self.compact(machine));
+            }
             // What clients and operators do beside the workload; see `crate::workload`.
             Fault::Schema { .. } | Fault::Burst { .. } => self.ask(&fault),
             network => self.strike_network(network),
@@ -218,5 +222,6 @@ fn name(fault: &Fault) -> &'static str {
         Fault::FlipTable { .. } => "fault flip-table",
         Fault::Schema { .. } => "fault schema",
         Fault::Burst { .. } => "fault burst",
+        Fault::Compact { .. } => "fault compact",
     }
 }

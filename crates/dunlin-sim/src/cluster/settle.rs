@@ -177,10 +177,7 @@ impl Cluster {
 /// Every hint that was kept and is not there any more was delivered, given to another node, or dropped by a rule.
 fn account_for_hints(running: &Running) -> Result<(), Violation> {
     for stats in running.node.hints.stats() {
-        let gone = stats.added - stats.count;
-        let (handled, dropped) = (stats.delivered + stats.moved, stats.dropped);
-        let after_being_kept = dropped.total() - dropped.refused();
-        if gone < handled + after_being_kept || gone > handled + dropped.total() {
+        if !stats.is_accounted_for() {
             let name = &running.node.config.node.name;
             let message = format!("{name} cannot account for its hints: {stats:?}");
             return Err(Violation { rule: Rule::HintUnaccounted, message });
