@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The network.
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 pub struct Hub {
     handlers: Mutex<BTreeMap<SocketAddr, (Arc<str>, Arc<dyn Handler>)>>,
     cut: Mutex<BTreeSet<SocketAddr>>,
+    /// Bytes of calls of lane `Bulk`, both ways.
+    pub bulk_bytes: AtomicU64,
 }
 
 impl Hub {
@@ -55,9 +58,15 @@ impl Transport for HubTransport {
         };
         let incoming =
             Incoming { peer_name: self.name.clone(), peer_addr: self.address, lane, timeout, body };
+        let (hub, sent) = (self.hub.clone(), incoming.body.len());
         Box::pin(async move {
             tokio::task::yield_now().await;
-            tokio::time::timeout(timeout, handler.handle(incoming)).await.map_err(|_| TransportError::Timeout)
+            let answer = tokio::time::timeout(timeout, handler.handle(incoming)).await;
+            let answer = answer.map_err(|_| TransportError::Timeout)?;
+            if lane == Lane::Bulk {
+                hub.bulk_bytes.fetch_add((sent + answer.len()) as u64, Ordering::Relaxed);
+            }
+            Ok(answer)
         })
     }
 
