@@ -72,8 +72,9 @@ impl Purge {
         });
         match proofs {
             Ok(mut proofs) => {
-                if !clean {
-                    proofs.values_mut().flatten().for_each(|proof| proof.with.clear());
+                // The times go back in memory only: what the file says of them must not be met by a later start.
+                if !clean || save(fs, without_times(proofs.clone())).is_err() {
+                    proofs = without_times(proofs);
                 }
                 compared.restore(proofs);
             }
@@ -176,7 +177,7 @@ impl Purge {
 
     /// Saves what is noted, with the horizons that are about to be.
     fn save_with(&self, steps: &[(TableId, Owned, Micros)]) -> io::Result<()> {
-        let mut proofs = self.compared().proofs();
+        let mut proofs = without_times(self.compared().proofs());
         for (table, vnode, before) in steps {
             let of_table = proofs.entry(*table).or_default();
             match of_table.iter_mut().find(|proof| proof.range == vnode.range) {
@@ -184,12 +185,54 @@ impl Purge {
                 None => of_table.push(VnodeProof { range: vnode.range, with: Vec::new(), horizon: *before }),
             }
         }
-        let bytes = serde_json::to_vec(&proofs).expect("plain values are always JSON");
-        persist::write(&*self.fs, FILE, HEAD, &bytes)
+        save(&*self.fs, proofs)
     }
 
-    /// Saves what is noted, at a stop in order.
+    /// Saves all that is noted, at a stop in order: no write may come after.
     pub(crate) fn save(&self) -> io::Result<()> {
-        self.save_with(&[])
+        save(&*self.fs, self.compared().proofs())
+    }
+}
+
+fn save(fs: &dyn Fs, proofs: Proofs) -> io::Result<()> {
+    let bytes = serde_json::to_vec(&proofs).expect("plain values are always JSON");
+    persist::write(fs, FILE, HEAD, &bytes)
+}
+
+/// Horizons alone.
+fn without_times(mut proofs: Proofs) -> Proofs {
+    proofs.values_mut().flatten().for_each(|proof| proof.with.clear());
+    proofs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dunlin_replication::repair::compared::{ExchangeId, Side};
+    use dunlin_storage::fs::{MemFs, create_dirs};
+    use dunlin_types::Token;
+
+    #[test]
+    fn times_of_comparisons_are_good_for_one_start_after_a_stop_in_order() {
+        let fs = MemFs::new();
+        create_dirs(&fs, "system").unwrap();
+        let (table, range) = (TableId(1), TokenRange { first: Token(0), last: Token(9) });
+        let peers: BTreeSet<HostId> = [HostId([2; 16])].into();
+        let before = Compared::default();
+        let exchange = ExchangeId { peer: HostId([2; 16]), side: Side::Asker, number: 1 };
+        before.begin(table, range, exchange, Micros(100));
+        before.ended(table, range, exchange);
+        before.allow(table, range, &peers, Micros(50));
+        save(&fs, before.proofs()).unwrap();
+        for (clean, proved) in [(true, true), (true, false), (false, false)] {
+            let compared = Compared::default();
+            Purge::load(&fs, &compared, clean);
+            assert_eq!(compared.repaired_at(table, range, &peers).is_ok(), proved);
+            assert_eq!(compared.horizon(table, range), Micros(50));
+        }
+        save(&fs, before.proofs()).unwrap();
+        let compared = Compared::default();
+        Purge::load(&fs, &compared, false);
+        assert!(compared.repaired_at(table, range, &peers).is_err(), "after a crash");
     }
 }
