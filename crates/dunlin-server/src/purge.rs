@@ -27,6 +27,8 @@ const HEAD: &str = "dunlin repaired 1\n";
 const EVERY_MAX: Duration = Duration::from_secs(5);
 /// and the shortest.
 const EVERY_MIN: Duration = Duration::from_millis(100);
+/// Rest after each table.
+const BETWEEN_TABLES: Duration = Duration::from_millis(1);
 /// A vnode's horizon moves on in steps of this part of the time that a deletion is kept at least: each step is a
 /// file to be synced. Part of the margin that passes between two looks.
 const STEPS: u32 = 16;
@@ -101,7 +103,7 @@ impl Purge {
             // Before the cluster is known nothing is owned, and nothing to be dropped for it.
             if view.newest_layout().is_some() && view.tables().next().is_some() {
                 self.drop_unowned(&view);
-                self.look(&view);
+                self.look(&view).await;
             }
         }
     }
@@ -115,7 +117,7 @@ impl Purge {
     }
 
     /// Moves on what may be forgotten.
-    fn look(&self, view: &View) {
+    async fn look(&self, view: &View) {
         let now = self.runtime.wall();
         if self.runtime.planted(PlantedBug::PurgedEarly) {
             return self.forget_early(view, now);
@@ -135,6 +137,8 @@ impl Purge {
                     steps.push((id, vnode, before));
                 }
             }
+            // A ring may have many vnodes, and clients wait for this thread.
+            self.runtime.sleep(BETWEEN_TABLES).await;
         }
         let tables: BTreeSet<TableId> = steps.iter().map(|(table, ..)| *table).collect();
         let farther = |(table, vnode, before): &(TableId, Owned, Micros)| {
