@@ -49,4 +49,11 @@ caught! {
     a_context_that_covers_too_much: ContextTooWide,
     dots_used_again_after_a_crash: DotsReused,
     a_repair_that_drops_a_value: RepairDropsValue,
+    a_read_that_may_be_older_than_its_token: AfterIgnored,
+    a_timestamp_that_is_ignored: TimestampIgnored,
+    a_refusal_that_is_not_true: RefusalUntrue,
+    a_task_that_outlives_its_node: TaskLeaked,
+    hints_thrown_away: HintsForgotten,
+    a_repair_that_sends_what_is_equal: RepairSendsAll,
+    a_read_of_what_may_yet_be_lost: VisibleBeforeSync,
 }
