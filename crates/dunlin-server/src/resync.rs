@@ -50,11 +50,15 @@ impl Resync {
         self.runtime.event("resync", table.0, u64::from(complete));
         match done {
             Ok(done) if complete => {
-                if done.peers == 0 {
-                    tracing::warn!(%keyspace, table = %name, "data was lost, and no other node has a copy of it");
-                }
                 let records = done.outcome.records_received;
-                tracing::info!(%keyspace, table = %name, records, deleted = done.deleted, "data that was lost is back");
+                match done.peers {
+                    0 => {
+                        tracing::info!(%keyspace, table = %name, "data here was in doubt, and no other node has a copy to compare it with")
+                    }
+                    _ => {
+                        tracing::info!(%keyspace, table = %name, records, deleted = done.deleted, "data that was in doubt was compared with every other copy")
+                    }
+                }
             }
             Ok(_) => {}
             Err(error) => tracing::debug!(%keyspace, table = %name, %error, "lost data is not back yet"),
