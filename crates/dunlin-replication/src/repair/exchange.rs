@@ -305,7 +305,7 @@ impl Exchange<'_> {
 }
 
 /// What two lists of the same slice do not share. A record of which nothing is left since before the horizon does not
-/// travel to a copy that has nothing under its key: that copy may have forgotten it, and needs it no more.
+/// travel to a copy that has nothing under its key, or such a record too: that copy needs it no more.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Difference {
     /// Records that the peer has and this node has not, or has otherwise.
@@ -323,6 +323,7 @@ impl Difference {
             match unmatched.remove(&(listed.token, listed.key_hash)) {
                 None if listed.gone => {}
                 None => difference.mine.push((listed.token, key, None)),
+                Some(other) if other.gone && listed.gone => {}
                 Some(other) if other.digest != listed.digest => {
                     difference.mine.push((listed.token, key, Some(other.digest)));
                     difference.theirs.push(other);

@@ -87,7 +87,7 @@ pub struct Listed {
     pub key_hash: Digest,
     /// `Record::digest`.
     pub digest: Digest,
-    /// Nothing is left of it since before the horizon: it travels only to a copy that has something under its key.
+    /// Nothing is left of it since before the horizon: it travels only to a copy that has something under its key of which something is left.
     pub gone: bool,
 }
 

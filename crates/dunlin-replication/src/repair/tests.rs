@@ -448,6 +448,17 @@ fn what_one_copy_forgot_does_not_travel_back() {
 }
 
 #[test]
+fn two_deletions_of_a_key_that_are_both_forgettable_stay_where_they_are() {
+    let (a, b) = (Node::new(100), Node::new(100));
+    b.purged(20);
+    a.delete(1, 1, 10);
+    b.delete(1, 1, 11);
+    a.put(1, 2, 3);
+    let outcome = exchange(&a, &b, RANGE, Purpose::Repair).0.unwrap();
+    assert_eq!((outcome.records_sent, outcome.records_received), (1, 0));
+}
+
+#[test]
 fn a_deletion_older_than_the_horizon_reaches_what_it_deletes() {
     for from_a in [true, false] {
         let (a, b) = (Node::new(100), Node::new(100));
