@@ -22,7 +22,7 @@ now_ms() { echo $(($(date +%s%N) / 1000000)); }
 start() { # folder
   "$bin/dunlin" local --nodes 3 --dir "$1" --base-port "$base" > "$work/out" 2>&1 &
   launcher=$!
-  until grep -qx ready "$work/out"; do
+  until grep -qsx ready "$work/out"; do
     kill -0 $launcher 2>/dev/null || { cat "$work/out"; exit 1; }
     sleep 0.01
   done
