@@ -265,6 +265,11 @@ impl View {
         table.keyspace.placed.iter().any(|placed| placed.replicas(token).contains(&host))
     }
 
+    /// Whether reads ask that node for the token now: it owns it in the layout that reads use, and has synced it.
+    pub fn is_read_from(&self, table: TableId, token: Token, host: HostId) -> bool {
+        self.table(table).is_some_and(|table| self.read_replicas(table, token).hosts.contains(&host))
+    }
+
     /// What a level needs of these replicas: of those of the given layouts.
     pub fn needs(
         &self,

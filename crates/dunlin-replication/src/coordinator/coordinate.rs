@@ -16,12 +16,12 @@ use dunlin_types::error::Applied;
 use dunlin_types::record::SiblingSet;
 use dunlin_types::runtime::PlantedBug;
 use dunlin_types::{
-    ClusterError, Consistency, Context, Dot, ErrorCode, HostId, Micros, Mono, Record, Token, TokenRange,
-    Value,
+    ClusterError, Consistency, Context, Dot, ErrorCode, HostId, Micros, Mono, Record, TableId, Token,
+    TokenRange, Value,
 };
 use smallvec::SmallVec;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How a coordinating replica fails.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Coordinator {
         } = request;
         let written = core.clock.tick(core.runtime.wall());
         let value = Value { written, expires, data: value };
-        let noted = Arc::new(AtomicBool::new(false));
+        let (noted, made) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::new()));
         let known = match request_id {
             Some(id) => self.recall(&view, &replicas, table_id, token, &key, id, deadline).await,
             None => None,
@@ -109,6 +109,8 @@ impl Coordinator {
             request: request_id.map(|id| (id, Arc::clone(&self.requests))),
             known,
             noted: Arc::clone(&noted),
+            whole: self.is_whole(table_id, token),
+            made: Arc::clone(&made),
             ended: self.ended(&view, &table, token, &replicas),
         };
         let change = move |old| mint.run(old);
@@ -124,11 +126,13 @@ impl Coordinator {
         let is_alone = context.is_none() || repeated.is_some();
         let answer = match repeated {
             Some(write) => context_of_repeated(context, write),
-            None => self.context_of(&updated.record, context.as_ref()),
+            None => self.context_of(made.get().copied(), &updated.record, context.as_ref()),
         };
         let write_alone = match is_alone {
             true => None,
-            false => write_alone(core.actor, &updated.record, &answer, table.def.gc_grace_s),
+            false => {
+                made.get().and_then(|dot| write_alone(*dot, &updated.record, &answer, table.def.gc_grace_s))
+            }
         };
         let spread = Spread {
             core: Arc::clone(core),
@@ -163,11 +167,18 @@ impl Coordinator {
         }
     }
 
-    fn context_of(&self, record: &Record, given: Option<&Context>) -> Context {
+    /// Whether this node's copy of a token is whole when asked: it owns it in the layout that reads use. The
+    /// layouts may have changed since the request was let in. (The store itself refuses a copy that is in doubt.)
+    fn is_whole(&self, table: TableId, token: Token) -> Box<dyn Fn() -> bool + Send> {
+        let core = Arc::clone(&self.core);
+        Box::new(move || core.views.load().is_read_from(table, token, core.me()))
+    }
+
+    fn context_of(&self, made: Option<Dot>, record: &Record, given: Option<&Context>) -> Context {
         if self.core.planted(PlantedBug::ContextTooWide) {
             return record.context();
         }
-        own_context(self.core.actor, record, given)
+        own_context(made, record, given)
     }
 
     fn update_error(&self, error: StoreError, level: Consistency) -> CoordinateError {
@@ -269,28 +280,24 @@ fn context_of_repeated(given: Option<Context>, write: Identified) -> Context {
 }
 
 /// The context given (for an upsert: all that the replica held) and the write's own dot.
-fn own_context(actor: dunlin_types::Actor, record: &Record, given: Option<&Context>) -> Context {
+fn own_context(made: Option<Dot>, record: &Record, given: Option<&Context>) -> Context {
     let Record::Siblings(set) = record else { return Context::new() };
     match given {
         None => set.seen().clone(),
         Some(given) => {
             let mut context = given.clone();
-            context.add_dot(Dot { actor, counter: set.seen().counter(actor) });
+            if let Some(dot) = made {
+                context.add_dot(dot);
+            }
             context
         }
     }
 }
 
-/// The write that this actor just made, with what it has seen, if the record holds another value that is so
+/// The write that was just made, with what it has seen, if the record holds another value that is so
 /// old that a hint with it could soon not be delivered any more: half of the table's `gc_grace`.
-fn write_alone(
-    actor: dunlin_types::Actor,
-    record: &Record,
-    answer: &Context,
-    gc_grace_s: u32,
-) -> Option<Record> {
+fn write_alone(dot: Dot, record: &Record, answer: &Context, gc_grace_s: u32) -> Option<Record> {
     let Record::Siblings(set) = record else { return None };
-    let dot = Dot { actor, counter: set.seen().counter(actor) };
     let (_, value) = set.values().iter().find(|(other, _)| *other == dot)?;
     let old = value.written.0.saturating_sub(u64::from(gc_grace_s) * 1_000_000 / 2);
     let is_old = |(other, value): &(Dot, Value)| *other != dot && value.written.0 <= old;

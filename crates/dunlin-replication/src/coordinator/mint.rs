@@ -11,8 +11,8 @@ use dunlin_types::{
 };
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A write that is about to be made.
 pub(super) struct Mint {
@@ -28,6 +28,10 @@ pub(super) struct Mint {
     pub known: Option<Recalled>,
     /// Tells that this was its first time.
     pub noted: Arc<AtomicBool>,
+    /// Whether the own copy holds all that the actor wrote; asked under the key's lock.
+    pub whole: Box<dyn Fn() -> bool + Send>,
+    /// Tells the dot that the write got.
+    pub made: Arc<OnceLock<Dot>>,
     pub ended: Ended,
 }
 
@@ -61,14 +65,22 @@ impl Mint {
         }
         // Under the key's lock, so that counters of one key grow in the order of its writes.
         let counter = self.dots.fetch_add(1, Ordering::Relaxed) + 1;
-        set.write(&supersedes, actor, counter, self.value);
+        // The actor stands for "and everything before of my copy", which would take back what it wrote before if the
+        // copy is not whole: data of a range that this node gave away is removed, or not here yet again.
+        let whole = (self.whole)();
+        let dot = Dot { actor: if whole { actor } else { actor.without_copy() }, counter };
+        match whole {
+            true => set.write(&supersedes, actor, counter, self.value),
+            false => set.merge(&SiblingSet::detached(&supersedes, dot, self.value)),
+        }
+        let _ = self.made.set(dot);
         if set.seen().is_open_before(actor)
             && let Some(last) = self.ended.last_before(actor, table)
         {
             set.close(last);
         }
         if let Some((id, requests)) = request {
-            let mark = WriteMark::Dot(Dot { actor, counter });
+            let mark = WriteMark::Dot(dot);
             requests.remember(Identified { id: *id, mark }, table, key);
             self.noted.store(true, Ordering::Relaxed);
         }
@@ -108,4 +120,46 @@ fn too_many_siblings(set: &SiblingSet) -> Box<ClusterError> {
     error.applied = Some(Applied::No);
     error.context = Some(set.seen().clone());
     Box::new(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dunlin_types::Hlc;
+
+    /// Found by the simulator: a layout retired while a request was under way, and the copy was emptied.
+    #[test]
+    fn a_copy_that_is_not_whole_takes_back_nothing_that_its_node_wrote_before() {
+        let actor = Actor { host: HostId::from_words(1, 2), generation: Generation(7) };
+        for (whole, kept) in [(true, false), (false, true)] {
+            let made = Arc::new(OnceLock::new());
+            let mint = Mint {
+                actor,
+                dots: Arc::new(AtomicU64::new(5)),
+                table: TableId(1),
+                key: Key::new("k".to_owned()).expect("a key"),
+                value: Value { written: Hlc::default(), expires: None, data: Some("new".into()) },
+                context: Some(Context::new()),
+                request: None,
+                known: None,
+                noted: Arc::default(),
+                whole: Box::new(move || whole),
+                made: Arc::clone(&made),
+                ended: Ended {
+                    compared: Arc::default(),
+                    range: TokenRange::ALL,
+                    owners: SmallVec::new(),
+                    of_age: false,
+                },
+            };
+            let value = Value { written: Hlc::default(), expires: None, data: Some("old".into()) };
+            let before = SiblingSet::detached(&Context::new(), Dot { actor, counter: 3 }, value);
+            let mut elsewhere = Record::Siblings(before);
+            elsewhere.merge(&mint.run(None).expect("room for it"));
+            let Record::Siblings(set) = &elsewhere else { panic!("siblings stay siblings") };
+            assert_eq!(set.values().len() == 2, kept, "whole: {whole}");
+            let made = made.get().copied().expect("a dot was given");
+            assert!(set.values().iter().any(|(dot, _)| *dot == made));
+        }
+    }
 }
