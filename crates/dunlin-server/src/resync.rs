@@ -24,7 +24,7 @@ impl Resync {
         loop {
             // Without a layout nobody can tell who the other replicas are.
             let view = self.membership.views().load();
-            if view.read_layout().is_some_and(|layout| layout.contains(view.me)) {
+            if view.layouts.iter().any(|layout| layout.contains(view.me)) {
                 for (table, mark) in self.lost.marks() {
                     if self.is_back(table, &mark).await
                         && let Err(error) = self.lost.remove(table, &mark)

@@ -72,6 +72,11 @@ impl Purpose {
         matches!(self, Purpose::Repair | Purpose::Transfer | Purpose::Resync)
     }
 
+    /// Whether a copy that lost data may answer: it gives nothing then, or only to another one that did.
+    pub fn suits_doubtful(self) -> bool {
+        matches!(self, Purpose::Handover | Purpose::Resync)
+    }
+
     /// Whether the asker gives what the peer lacks.
     pub fn pushes(self) -> bool {
         matches!(self, Purpose::Repair | Purpose::Handover)
@@ -182,8 +187,7 @@ pub enum RepairResponse {
         compared: u32,
         /// Of these, in the order asked.
         differing: Vec<Differing>,
-        /// Of these, those of which data was lost here: for any purpose but [`Purpose::Resync`] they were not
-        /// compared.
+        /// Of these, those of which data was lost here: unless [`Purpose::suits_doubtful`], they were not compared.
         doubtful: Vec<u32>,
     },
     /// In the order asked.

@@ -243,7 +243,7 @@ impl Repairer {
             let mut ended = Vec::new();
             for (index, &range) in (0u32..).zip(compared) {
                 let mut done = Done::new(range, doubtful.contains(&index));
-                if done.doubtful && with.purpose != Purpose::Resync {
+                if done.doubtful && !with.purpose.suits_doubtful() {
                     total.ranges_doubtful += 1;
                     continue;
                 }

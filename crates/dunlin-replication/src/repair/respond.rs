@@ -100,7 +100,7 @@ impl Responder {
     /// A copy that lost data gives nothing of it away, but to another one that did.
     fn check_sound(&self, table: TableId, purpose: Purpose, range: TokenRange) -> Result<(), Refusal> {
         match self.local.store.serves(table, range) {
-            Err(error) if purpose != Purpose::Resync => Err(Refusal::Failed(error.to_string())),
+            Err(error) if !purpose.suits_doubtful() => Err(Refusal::Failed(error.to_string())),
             _ => Ok(()),
         }
     }
@@ -124,7 +124,7 @@ impl Responder {
             ensure(range.first <= range.last)?;
             if self.local.store.serves(table, range).is_err() {
                 doubtful.push(compared);
-                if purpose != Purpose::Resync {
+                if !purpose.suits_doubtful() {
                     compared += 1;
                     continue;
                 }

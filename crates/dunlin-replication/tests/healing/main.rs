@@ -158,6 +158,17 @@ fn data_is_not_back_before_every_owner_was_asked() {
 }
 
 #[test]
+fn a_copy_that_lost_data_takes_what_is_handed_over() {
+    // The first node loses ranges; all heirs have lost data of them.
+    let mut cluster = Cluster::new(4, 3);
+    (0..600).for_each(|k| cluster.put(0, k, 1));
+    cluster.grow(&[0, 1, 2, 3]);
+    cluster.nodes[1..].iter().for_each(|node| node.store.doubtful.store(true, Ordering::Relaxed));
+    let progress = cluster.sync(0).unwrap();
+    assert!(progress.waiting_for.is_empty(), "{progress:?}");
+}
+
+#[test]
 fn repair_sends_only_what_differs() {
     let cluster = Cluster::new(3, 3);
     for k in 0..2000 {
