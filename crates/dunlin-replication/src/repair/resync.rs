@@ -84,7 +84,9 @@ impl Repairer {
         let mut shared = view.table(table).map(|t| co_replicas(&view, t)).unwrap_or_default();
         let meets = |range: &TokenRange| lost.iter().any(|l| l.first <= range.last && range.first <= l.last);
         shared.values_mut().for_each(|ranges| ranges.retain(meets));
-        shared.retain(|_, ranges| !ranges.is_empty());
+        // What only a node had that an operator takes out is given up; the layout without it may wait for this copy.
+        let removed = |host: &HostId| view.layouts.iter().any(|layout| layout.removed.contains(host));
+        shared.retain(|host, ranges| !ranges.is_empty() && !removed(host));
         let mut result = ResyncOutcome { peers: shared.len() as u64, ..ResyncOutcome::default() };
         let mut verdicts: BTreeMap<Token, Verdict> = BTreeMap::new();
         // What the last owner gave, the first one was not asked about.
