@@ -156,6 +156,11 @@ impl Options {
         }
     }
 
+    /// Whether wall clocks may be wrong in the run.
+    pub fn bends_clocks(&self) -> bool {
+        self.fault_kinds.iter().any(|kind| KINDS[*kind].starts_with("clock-"))
+    }
+
     /// One line for the report.
     pub fn summary(&self) -> String {
         let profile = match (self.gentle, self.hints_only) {
