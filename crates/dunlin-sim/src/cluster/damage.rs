@@ -115,12 +115,14 @@ impl Cluster {
         if !self.flip(machine, |path| path.ends_with(".sst")) {
             return;
         }
+        *self.machine(machine).to_scrub.lock() = true;
         let cluster = self.clone();
         self.world.drive("operator", async move {
             cluster.world.sleep(lasts).await;
             while !cluster.scrub_tables(machine).await {
                 cluster.world.sleep(SECOND).await;
             }
+            *cluster.machine(machine).to_scrub.lock() = false;
             cluster.world.note("tables scrubbed", &[u64::from(machine)]);
         });
     }

@@ -25,6 +25,8 @@ pub(super) struct Machine {
     pub damaged: Mutex<bool>,
     /// Whether an operator has to look through its log before the next start.
     pub log_flipped: Mutex<bool>,
+    /// Whether an operator has yet to scrub its SSTables.
+    pub to_scrub: Mutex<bool>,
     /// Whether the last process is gone and its disk has settled.
     pub buried: Mutex<bool>,
 }
@@ -42,6 +44,7 @@ impl Machine {
             given_up: Mutex::new(false),
             damaged: Mutex::new(false),
             log_flipped: Mutex::new(false),
+            to_scrub: Mutex::new(false),
             buried: Mutex::new(true),
         }
     }

@@ -143,6 +143,9 @@ impl Cluster {
                 let why = running.node.not_ready().unwrap_or_default();
                 return unsettled(Rule::NotHealed, format!("n{name} is not ready: {why}"));
             }
+            if *self.machine(number).to_scrub.lock() {
+                return unsettled(Rule::NotHealed, format!("n{name} has yet to be scrubbed"));
+            }
             if !running.node.lost.all().is_empty() {
                 return unsettled(Rule::NotHealed, format!("n{name} still lacks data that it lost"));
             }
