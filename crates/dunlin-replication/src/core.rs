@@ -1,6 +1,7 @@
 //! What coordinator, replica and hint delivery share: the doors of one node and its settings.
 
 use crate::foreground::Foreground;
+use crate::gaps::Gaps;
 use crate::hints::Hints;
 use crate::local::Local;
 use crate::message::Response;
@@ -115,6 +116,8 @@ pub struct Core {
     pub stats: RequestStats,
     /// How busy clients keep this node.
     pub foreground: Arc<Foreground>,
+    /// Where this node's copy is not all that its incarnation wrote.
+    pub gaps: Gaps,
     /// Merkle trees of the own copy.
     pub trees: Arc<KeptTrees>,
     /// What comparisons have proved.
@@ -140,6 +143,7 @@ impl Core {
             config: parts.config,
             stats: RequestStats::default(),
             foreground: Arc::default(),
+            gaps: Gaps::default(),
             trees,
             compared,
         })

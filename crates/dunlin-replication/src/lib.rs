@@ -10,6 +10,7 @@ pub mod context_token;
 pub mod coordinator;
 pub mod core;
 pub mod foreground;
+pub mod gaps;
 pub mod handover;
 pub mod hints;
 pub mod local;

@@ -5,7 +5,10 @@
 //! as layouts are settled; a range that is gained before it was found empty, and is not, counts as lost: it is compared
 //! with every other owner before it is used (see [`crate::resync`]). What the node has owned all along is in
 //! `system/held`, so that this holds over restarts. A transfer of a layout that was given up leaves such data too.
+//!
+//! One task follows the layouts, at once; another one removes, which may wait behind other long work.
 
+use crate::identity::Identity;
 use crate::membership::{Membership, persist};
 use crate::purge::owned;
 use crate::store::{LocalStore, LostRanges};
@@ -15,6 +18,7 @@ use dunlin_storage::fs::Fs;
 use dunlin_storage::{Engine, EngineError};
 use dunlin_types::runtime::SharedRuntime;
 use dunlin_types::{TableId, Token, TokenRange};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
@@ -22,7 +26,7 @@ use std::time::Duration;
 
 const FILE: &str = "system/held";
 const HEAD: &str = "dunlin held 1\n";
-/// How often it is looked whether this node owns other ranges than before.
+/// How often it is looked whether there is anything to remove, or what failed is tried again.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// By table, ranges in order, none of which touch.
@@ -36,34 +40,63 @@ pub(crate) struct Leftovers {
     pub(crate) store: Arc<dyn LocalStore>,
     pub(crate) lost: Arc<LostRanges>,
     pub(crate) repairer: Arc<Repairer>,
+    pub(crate) identity: Arc<Identity>,
+}
+
+/// What both tasks know.
+#[derive(Default)]
+struct Known {
+    /// Tables that hold nothing but what is owned.
+    empty: BTreeSet<TableId>,
+    /// The view taken in last.
+    followed: Option<Arc<View>>,
 }
 
 impl Leftovers {
     pub(crate) async fn run(self) {
+        let known = Mutex::new(Known::default());
+        futures::future::join(self.follow_layouts(&known), self.remove(&known)).await;
+    }
+
+    async fn follow_layouts(&self, known: &Mutex<Known>) {
         // Without the file everything that the node owns now counts as owned all along: it is new, or older than
         // the file.
         let mut held = self.load();
-        let mut empty: BTreeSet<TableId> = BTreeSet::new();
-        let mut followed: Option<Arc<View>> = None;
+        let mut failed = false;
         loop {
-            let view = self.membership.views().load();
-            let same = |old: &Arc<View>| !view.supersedes(old) && Arc::ptr_eq(&view.schema, &old.schema);
-            if followed.as_ref().is_some_and(same) && view.tables().all(|t| empty.contains(&t.def.id)) {
+            let followed = known.lock().followed.clone();
+            let changed = |view: &View| {
+                let old = followed.as_ref();
+                failed
+                    || old.is_none_or(|old| view.supersedes(old) || !Arc::ptr_eq(&view.schema, &old.schema))
+            };
+            if failed {
                 self.runtime.sleep(EVERY).await;
+            }
+            let view = self.membership.views().wait_until(changed).await;
+            failed = false;
+            // Before the cluster and its schema are known nothing is known to be owned or not. A node that is out of the
+            // cluster, for now or for good, owns nothing; it keeps its data, which is an old copy should it come back.
+            if view.newest_layout().is_some()
+                && view.tables().next().is_some()
+                && let Err(error) = self.follow(&view, &mut held, &mut known.lock().empty)
+            {
+                tracing::warn!(%error, "{FILE} cannot be written, will be tried again");
+                failed = true;
                 continue;
             }
-            let member = view.layouts.iter().any(|layout| layout.contains(view.me));
-            // Who is out of the cluster keeps its data, and never comes back as the same node.
-            if member && view.tables().next().is_some() {
-                match self.follow(&view, &mut held, &mut empty) {
-                    Ok(()) => {
-                        followed = Some(Arc::clone(&view));
-                        self.clean(&view, &mut empty).await;
-                    }
-                    Err(error) => tracing::warn!(%error, "{FILE} cannot be written, will be tried again"),
-                }
-            }
+            known.lock().followed = Some(view);
+        }
+    }
+
+    async fn remove(&self, known: &Mutex<Known>) {
+        loop {
             self.runtime.sleep(EVERY).await;
+            let followed = known.lock().followed.clone();
+            let member = |view: &Arc<View>| view.layouts.iter().any(|layout| layout.contains(view.me));
+            if let Some(view) = followed.filter(member) {
+                self.clean(&view, known).await;
+            }
         }
     }
 
@@ -98,6 +131,10 @@ impl Leftovers {
                     empty.remove(&id);
                 }
             }
+            // A node that owns nothing, and holds nothing, has no old copies of what it may gain.
+            if owned.is_empty() && !holds_any(self.store.engine(), id, TokenRange::ALL) {
+                empty.insert(id);
+            }
             next.insert(id, owned);
         }
         if next != *held {
@@ -109,14 +146,21 @@ impl Leftovers {
     }
 
     /// Empties what is not owned, one table at a time, while layouts are settled.
-    async fn clean(&self, view: &View, empty: &mut BTreeSet<TableId>) {
+    async fn clean(&self, view: &Arc<View>, known: &Mutex<Known>) {
         let views = self.membership.views();
         if view.layouts.len() != 1 || views.is_behind() {
             return;
         }
         for table in view.tables().map(|t| t.def.id) {
-            if empty.contains(&table) || views.load().supersedes(view) {
+            if known.lock().empty.contains(&table) || views.load().supersedes(view) {
                 continue;
+            }
+            // Before anything goes: from now on this incarnation's counter does not stand for what it wrote there.
+            let Some(owned) = owned_runs(view, table) else { continue };
+            let apart = without(&[TokenRange::ALL], &owned);
+            if apart.iter().any(|run| holds_any(self.store.engine(), table, *run)) {
+                self.identity.forgo();
+                self.repairer.note_gap(table, &apart);
             }
             let (owners, found) = (Arc::clone(views), Arc::new(std::sync::OnceLock::new()));
             let cleaned = Arc::clone(&found);
@@ -145,8 +189,10 @@ impl Leftovers {
                 tracing::info!(%table, "data of ranges that this node does not own any more is removed");
             }
             // What came meanwhile may be of a layout that this node heard of since.
-            if !views.load().supersedes(view) && !views.is_behind() {
-                empty.insert(table);
+            let mut known = known.lock();
+            let current = known.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, view));
+            if current && !views.load().supersedes(view) && !views.is_behind() {
+                known.empty.insert(table);
             }
         }
     }

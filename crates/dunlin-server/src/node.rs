@@ -276,6 +276,7 @@ impl Node {
             store: self.store.clone(),
             lost: self.lost.clone(),
             repairer: self.repairer.clone(),
+            identity: self.identity.clone(),
         };
         tasks.push(self.runtime.spawn("leftovers", Box::pin(leftovers.run())));
         let resync = Resync {
@@ -371,7 +372,7 @@ impl Node {
     /// next start opens a new incarnation, however this run ends.
     pub fn lose(&self, table: TableId, ranges: &[TokenRange]) -> io::Result<()> {
         self.identity.forgo();
-        ranges.iter().for_each(|range| self.repairer.forget(table, *range));
+        self.repairer.note_gap(table, ranges);
         self.lost.add(table, ranges)
     }
 

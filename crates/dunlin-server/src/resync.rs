@@ -46,7 +46,8 @@ impl Resync {
         let (keyspace, name) = (&def.keyspace, &def.name);
         let done = self.repairer.resync(table, &mark.ranges).await;
         // Owners of a new layout have to be asked too.
-        let complete = done.is_ok() && !self.membership.views().load().supersedes(&view);
+        let cut = done.as_ref().is_ok_and(|done| done.cut && done.deleted > 0);
+        let complete = done.is_ok() && !cut && !self.membership.views().load().supersedes(&view);
         self.runtime.event("resync", table.0, u64::from(complete));
         match done {
             Ok(done) if complete => {

@@ -167,11 +167,25 @@ impl Coordinator {
         }
     }
 
-    /// Whether this node's copy of a token is whole when asked: it owns it in the layout that reads use. The
-    /// layouts may have changed since the request was let in. (The store itself refuses a copy that is in doubt.)
+    /// Whether this node's copy of a token is whole when asked: it owns it in the layout that reads use, and has
+    /// not given it away or lost anything of it in this incarnation, or was compared with every other owner
+    /// since. The layouts may have changed since the request was let in. (The store itself refuses a copy in doubt.)
     fn is_whole(&self, table: TableId, token: Token) -> Box<dyn Fn() -> bool + Send> {
         let core = Arc::clone(&self.core);
-        Box::new(move || core.views.load().is_read_from(table, token, core.me()))
+        Box::new(move || {
+            let view = core.views.load();
+            if !core.gaps.meet(table, token) {
+                return view.is_read_from(table, token, core.me());
+            }
+            let (Some(table_view), Some(layout)) = (view.table(table), view.newest_layout()) else {
+                return false;
+            };
+            let range = layout.range_of(layout.vnode_of(token));
+            let owners = view.replicas(table_view, token).hosts;
+            let peers = owners.into_iter().filter(|host| *host != core.me()).collect();
+            view.is_read_from(table, token, core.me())
+                && core.compared.repaired_at(table, range, &peers).is_ok()
+        })
     }
 
     fn context_of(&self, made: Option<Dot>, record: &Record, given: Option<&Context>) -> Context {

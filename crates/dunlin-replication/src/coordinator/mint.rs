@@ -74,10 +74,12 @@ impl Mint {
             false => set.merge(&SiblingSet::detached(&supersedes, dot, self.value)),
         }
         let _ = self.made.set(dot);
-        if set.seen().is_open_before(actor)
-            && let Some(last) = self.ended.last_before(actor, table)
-        {
-            set.close(last);
+        for actor in [actor, actor.without_copy()] {
+            if set.seen().is_open_before(actor)
+                && let Some(last) = self.ended.last_before(self.actor, table)
+            {
+                set.close(Actor { generation: last.generation, ..actor });
+            }
         }
         if let Some((id, requests)) = request {
             let mark = WriteMark::Dot(dot);

@@ -32,7 +32,7 @@ impl Coordinator {
     ) -> Option<Recalled> {
         let core = &self.core;
         if let Some(write) = self.requests.recall(id, table, key)
-            && let Ok(Some(record)) = core.local.store.get(table, token, key.clone()).await
+            && let Ok(Some(record)) = core.local.read(table, token, key.clone()).await
             && write.mark.is_in(&record)
         {
             core.runtime.event("request_repeated", token.0, 0);

@@ -179,6 +179,12 @@ impl Repairer {
         self.core.compared.forget(table, range);
     }
 
+    /// This copy gave ranges away, or lost something of them: it is not all that this incarnation wrote.
+    pub fn note_gap(&self, table: TableId, ranges: &[TokenRange]) {
+        self.core.gaps.add(table, ranges);
+        ranges.iter().for_each(|range| self.forget(table, *range));
+    }
+
     /// Drops the trees of ranges that are not wanted.
     pub fn retain_trees(&self, wanted: impl Fn(TableId, TokenRange) -> bool) {
         self.core.trees.retain(wanted);

@@ -14,7 +14,7 @@
 //! What was found to be deleted is covered by a deletion as old as itself: it travels nowhere, a write that came
 //! meanwhile stands, and it is forgotten like any other.
 
-use super::exchange::{RepairError, RepairOutcome};
+use super::exchange::{LACKING_MAX, RepairError, RepairOutcome};
 use super::message::Purpose;
 use super::read::Place;
 use super::schedule::co_replicas;
@@ -34,6 +34,8 @@ pub struct ResyncOutcome {
     pub outcome: RepairOutcome,
     /// Records that had been deleted elsewhere and are deleted again here.
     pub deleted: u64,
+    /// More than could be kept in mind may have to be deleted again: the same once more finds the rest.
+    pub cut: bool,
 }
 
 /// Times that all owners are asked at most, so that the last time nothing new comes from any of them.
@@ -123,6 +125,7 @@ impl Repairer {
         let with = With { table, host, layout: 0, purpose: Purpose::Resync };
         let mut finished = |done: Done| {
             result.outcome.add(done.outcome);
+            result.cut |= done.lacking.len() >= LACKING_MAX;
             verdicts.entry(done.range.first).or_default().add(done);
         };
         self.compare(with, ranges, &mut finished).await.map(drop)

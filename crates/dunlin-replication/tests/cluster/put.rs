@@ -390,3 +390,29 @@ fn a_full_replica_takes_no_client_writes_of_other_coordinators_but_is_healed() {
         assert_eq!(cluster.held(2, &key("a")), ["v"]);
     });
 }
+
+#[test]
+fn where_its_copy_has_a_gap_a_nodes_dots_stand_for_themselves_alone() {
+    let cluster = Cluster::new(3, 3);
+    let key = key("k");
+    cluster.sim.run(async {
+        let node = &cluster.nodes[0];
+        let (token, table) = (cluster.layout.token(&key), cluster.siblings.id);
+        let range = cluster.layout.range_of(cluster.layout.vnode_of(token));
+        let dot_of = |outcome| crate::context(outcome).dots()[0].actor;
+        let put = || {
+            let mut write = cluster.write(&key, "v", Consistency::All);
+            write.context = Some(Default::default());
+            cluster.put(0, write)
+        };
+        assert_eq!(dot_of(put().await.unwrap()), node.core.actor);
+        node.core.gaps.add(table, &[range]);
+        assert_eq!(dot_of(put().await.unwrap()), node.core.actor.without_copy());
+        for peer in [1, 2] {
+            let exchange = ExchangeId { peer: crate::host(peer), side: Side::Asker, number: 1 };
+            node.core.compared.begin(table, range, exchange, dunlin_types::Micros(5));
+            node.core.compared.ended(table, range, exchange);
+        }
+        assert_eq!(dot_of(put().await.unwrap()), node.core.actor);
+    });
+}
