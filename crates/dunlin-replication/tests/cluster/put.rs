@@ -399,7 +399,7 @@ fn where_its_copy_has_a_gap_a_nodes_dots_stand_for_themselves_alone() {
         let node = &cluster.nodes[0];
         let (token, table) = (cluster.layout.token(&key), cluster.siblings.id);
         let range = cluster.layout.range_of(cluster.layout.vnode_of(token));
-        let dot_of = |outcome| crate::context(outcome).dots()[0].actor;
+        let dot_of = |outcome| context(outcome).dots()[0].actor;
         let put = || {
             let mut write = cluster.write(&key, "v", Consistency::All);
             write.context = Some(Default::default());

@@ -60,13 +60,14 @@ impl SegmentHeader {
         if u32_at(file, 8) != Some(MAGIC) {
             return Err(damaged("log segment header"));
         }
-        let version = u32_at(file, 12).unwrap_or_default();
-        if version != VERSION {
-            return Err(OpenError::Version { file: path, version, known: VERSION });
-        }
+        // The checksum of these bytes is where it is in every version: a flipped bit makes no other version.
         let sum = word(0)?;
         if sum != checksum(0, file.get(8..HEADER_BYTES).unwrap_or_default()) {
             return Err(damaged("log segment header"));
+        }
+        let version = u32_at(file, 12).unwrap_or_default();
+        if version != VERSION {
+            return Err(OpenError::Version { file: path, version, known: VERSION });
         }
         let header = SegmentHeader {
             id: word(16)?,
