@@ -53,7 +53,5 @@ caught! {
     a_timestamp_that_is_ignored: TimestampIgnored,
     a_refusal_that_is_not_true: RefusalUntrue,
     a_task_that_outlives_its_node: TaskLeaked,
-    hints_thrown_away: HintsForgotten,
     a_repair_that_sends_what_is_equal: RepairSendsAll,
-    a_read_of_what_may_yet_be_lost: VisibleBeforeSync,
 }
