@@ -44,7 +44,8 @@ pub(super) fn choose(candidates: &[Candidate], options: &CompactionOptions) -> O
         let inputs = vec![damaged.sequence];
         return Some(Choice { inputs, output_level: 0, why: Why::Damaged, moves: true });
     }
-    let held = held(candidates);
+    let mut held = [0; LEVEL_MAX as usize + 1];
+    candidates.iter().for_each(|c| held[usize::from(c.level.min(LEVEL_MAX))] += c.bytes);
     let targets = targets(&held, options);
     if let Some(choice) = level0(candidates, targets.base, options) {
         return Some(choice);
@@ -109,49 +110,15 @@ fn cheapest(candidates: &[Candidate], level: u8, base: u8, options: &CompactionO
     merge(&inputs, below, output, Why::LevelFull(level))
 }
 
-/// One SSTable into the next level that holds anything of its range, or anew into its own if it is the last. Not if
-/// that rewrites far more than it takes along: it goes down in its time.
-pub(super) fn push_down(
-    chosen: &Candidate,
-    candidates: &[Candidate],
-    options: &CompactionOptions,
-    why: Why,
-) -> Option<Choice> {
+/// One SSTable into the next level that holds anything of its range, or anew into its own if it is the last.
+pub(super) fn push_down(chosen: &Candidate, candidates: &[Candidate], why: Why) -> Option<Choice> {
     for level in chosen.level + 1..=LEVEL_MAX {
         let below = overlap(candidates, level, chosen.first, chosen.last)?;
         if !below.is_empty() {
-            let cheap = is_cheap(&[chosen], &below, options);
-            return cheap.then(|| merge(&[chosen], below, level, why))?;
+            return merge(&[chosen], below, level, why);
         }
     }
     Some(Choice { inputs: vec![chosen.sequence], output_level: chosen.level, why, moves: false })
-}
-
-/// What is in level 0 of an SSTable's range into the base level, if that does not rewrite far more than it takes
-/// along: deletions must not wait for more writes to a table that gets none.
-pub(super) fn push_down_level0(
-    chosen: &Candidate,
-    candidates: &[Candidate],
-    options: &CompactionOptions,
-    why: Why,
-) -> Option<Choice> {
-    let base = targets(&held(candidates), options).base;
-    let here = overlap(candidates, 0, chosen.first, chosen.last)?;
-    let (first, last) = hull(here.iter().copied())?;
-    let below = overlap(candidates, base, first, last)?;
-    is_cheap(&here, &below, options).then(|| merge(&here, below, base, why))?
-}
-
-/// Whether a merge rewrites no more below for its size than about what neighbouring levels come to.
-fn is_cheap(here: &[&Candidate], below: &[&Candidate], options: &CompactionOptions) -> bool {
-    let bytes = |all: &[&Candidate]| all.iter().map(|c| c.bytes).sum::<u64>();
-    bytes(below) <= bytes(here).saturating_mul(2 * options.level_factor)
-}
-
-fn held(candidates: &[Candidate]) -> [u64; LEVEL_MAX as usize + 1] {
-    let mut held = [0; LEVEL_MAX as usize + 1];
-    candidates.iter().for_each(|c| held[usize::from(c.level.min(LEVEL_MAX))] += c.bytes);
-    held
 }
 
 /// The SSTables of a level that meet a token range; `None` if one of them is not free.

@@ -116,11 +116,8 @@ fn purge_one(candidates: &[Candidate], strategy: Strategy, options: &CompactionO
     worthy.sort_by_key(|c| std::cmp::Reverse(share(c)));
     // What its deletions delete lies below it, or in it.
     worthy.into_iter().find_map(|c| match strategy {
-        Strategy::Leveled if c.level > 0 => leveled::push_down(c, candidates, options, Why::Purge),
-        Strategy::Leveled => leveled::push_down_level0(c, candidates, options, Why::Purge),
-        Strategy::Tiered => {
-            Some(Choice { inputs: vec![c.sequence], output_level: 0, why: Why::Purge, moves: false })
-        }
+        Strategy::Leveled if c.level > 0 => leveled::push_down(c, candidates, Why::Purge),
+        _ => Some(Choice { inputs: vec![c.sequence], output_level: 0, why: Why::Purge, moves: false }),
     })
 }
 

@@ -185,15 +185,6 @@ fn what_may_be_forgotten_is_a_reason() {
     check_both("with what it covers", &two, alone(&[1, 2], 6), alone(&[1], 0));
     check_both("what it covers is busy", &[two[0], busy(two[1]), two[2]], None, alone(&[1], 0));
     check_both("busy", &[busy(old(1, 6, 100, 0, 9))], None, None);
-    // Level 0: what is deleted may lie in another SSTable there, or in the base level.
-    let moved = |sequence: &'static [u64]| Some((sequence, 6, Why::Purge, true));
-    check_both("alone in level 0", &[old(1, 0, 20, 0, 9)], moved(&[1]), alone(&[1], 0));
-    let level0 = [sst(1, 0, 90, 0, 9), old(2, 0, 90, 5, 20), sst(3, 0, 90, 30, 40), sst(4, 6, 900, 0, 50)];
-    check_both("with all of its range", &level0, alone(&[1, 2, 4], 6), alone(&[2], 0));
-    let heavy = [level0[0], level0[1], level0[2], sst(4, 6, 1_000_000, 0, 50)];
-    check_both("into the base level", &heavy, alone(&[1, 2], 3), alone(&[2], 0));
-    let heavy = [old(1, 3, 90, 0, 20), heavy[3]];
-    check_both("not at any price", &heavy, None, alone(&[1], 0));
 }
 
 #[test]
