@@ -13,7 +13,8 @@ use crate::message::LayoutStamp;
 use crate::repair::exchange::RepairError;
 use crate::repair::message::Purpose;
 use crate::repair::{Done, Repairer, With};
-use crate::view::{Placed, View, stamp};
+use crate::transfer::{Shift, shifts};
+use crate::view::View;
 use dunlin_types::{HostId, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,26 +31,13 @@ pub struct Loss {
 
 /// What this node loses between the layout that reads use and that one.
 pub fn losses(view: &View, layout: LayoutStamp) -> Vec<Loss> {
-    let mut losses = Vec::new();
-    for table in view.tables() {
-        let placed = &table.keyspace.placed;
-        let (Some(old), Some(new)) =
-            (placed.get(view.read), placed.iter().find(|p| stamp(&p.layout) == layout))
-        else {
-            continue;
-        };
-        for vnode in new.layout.vnodes.iter() {
-            let range = new.layout.range_of(vnode);
-            let owners = |placed: &Placed| placed.replicas(range.first).to_vec();
-            let before = owners(old);
-            let mut heirs = owners(new);
-            if before.contains(&view.me) && !heirs.contains(&view.me) {
-                heirs.sort_by_key(|heir| !before.contains(heir));
-                losses.push(Loss { table: table.def.id, range, heirs });
-            }
-        }
-    }
-    losses
+    shifts(view, layout)
+        .filter(|shift| shift.before.contains(&view.me) && !shift.after.contains(&view.me))
+        .map(|Shift { table, range, before, after: mut heirs }| {
+            heirs.sort_by_key(|heir| !before.contains(heir));
+            Loss { table, range, heirs }
+        })
+        .collect()
 }
 
 /// How far the handing over for one layout is.

@@ -30,7 +30,7 @@ use crate::repair::exchange::{Peer, RepairError, RepairOutcome};
 use crate::repair::message::{Purpose, RepairRequest, RepairResponse};
 use crate::repair::{Done, Repairer, With};
 use crate::store::StoreError;
-use crate::view::{Placed, View, stamp};
+use crate::view::{Placed, TableView, View, stamp};
 use dunlin_types::consistency::majority;
 use dunlin_types::{HostId, TableId, Token, TokenRange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,28 +78,42 @@ pub struct Gain {
     pub nearby: Vec<HostId>,
 }
 
+/// A range of a table with its owners under two layouts.
+pub(crate) struct Shift {
+    pub(crate) table: TableId,
+    pub(crate) range: TokenRange,
+    /// Under the layout that reads use.
+    pub(crate) before: Vec<HostId>,
+    /// Under the other one.
+    pub(crate) after: Vec<HostId>,
+}
+
+/// Every vnode of every table, with its owners under the layout that reads use and under that one.
+pub(crate) fn shifts(view: &View, layout: LayoutStamp) -> impl Iterator<Item = Shift> + '_ {
+    let of_table = move |table: &'_ TableView| {
+        let placed = &table.keyspace.placed;
+        let new = placed.iter().find(|p| stamp(&p.layout) == layout)?;
+        Some((table.def.id, placed.get(view.read)?.clone(), new.clone()))
+    };
+    view.tables().filter_map(of_table).flat_map(|(table, old, new)| {
+        let ranges: Vec<TokenRange> = new.layout.vnodes.iter().map(|v| new.layout.range_of(v)).collect();
+        ranges.into_iter().map(move |range| {
+            let owners = |placed: &Placed| placed.replicas(range.first).to_vec();
+            Shift { table, range, before: owners(&old), after: owners(&new) }
+        })
+    })
+}
+
 /// What this node gained between the layout that reads use and that one.
 pub fn gains(view: &View, layout: LayoutStamp) -> Vec<Gain> {
-    let mut gains = Vec::new();
-    for table in view.tables() {
-        let placed = &table.keyspace.placed;
-        let (Some(old), Some(new)) =
-            (placed.get(view.read), placed.iter().find(|p| stamp(&p.layout) == layout))
-        else {
-            continue;
-        };
-        for vnode in new.layout.vnodes.iter() {
-            let range = new.layout.range_of(vnode);
-            let owners = |placed: &Placed| placed.replicas(range.first).to_vec();
-            if owners(new).contains(&view.me) && !owners(old).contains(&view.me) {
-                let owners = owners(old);
-                let near = |h: &HostId| view.peers.get(h).is_some_and(|p| p.data_center == view.data_center);
-                let nearby = owners.iter().copied().filter(near).collect();
-                gains.push(Gain { table: table.def.id, range, owners, nearby });
-            }
-        }
-    }
-    gains
+    let near = |h: &HostId| view.peers.get(h).is_some_and(|p| p.data_center == view.data_center);
+    shifts(view, layout)
+        .filter(|shift| shift.after.contains(&view.me) && !shift.before.contains(&view.me))
+        .map(|Shift { table, range, before: owners, .. }| {
+            let nearby = owners.iter().copied().filter(near).collect();
+            Gain { table, range, owners, nearby }
+        })
+        .collect()
 }
 
 /// Owners of which pulls are complete.
