@@ -3,7 +3,8 @@
 
 use super::Coordinator;
 use super::errors::{Outcomes, Shortfall, not_applied, refusal_of};
-use super::mint::{Ended, Mint};
+use super::mint::Mint;
+use super::own_copy::OwnCopy;
 use super::spread::Spread;
 use super::stand_in::StandIns;
 use super::tracker::Tally;
@@ -11,16 +12,13 @@ use crate::core::count;
 use crate::hints::Kept;
 use crate::message::{CoordinateRequest, Fence, Identified, Refusal, WriteMark};
 use crate::store::StoreError;
-use crate::view::{ReplicaSet, TableView, View};
+use crate::view::View;
 use dunlin_types::error::Applied;
 use dunlin_types::record::SiblingSet;
 use dunlin_types::runtime::PlantedBug;
-use dunlin_types::{
-    ClusterError, Consistency, Context, Dot, ErrorCode, HostId, Micros, Mono, Record, TableId, Token,
-    TokenRange, Value,
-};
+use dunlin_types::{ClusterError, Consistency, Context, Dot, ErrorCode, HostId, Micros, Mono, Record, Value};
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// How a coordinating replica fails.
@@ -91,7 +89,7 @@ impl Coordinator {
         } = request;
         let written = core.clock.tick(core.runtime.wall());
         let value = Value { written, expires, data: value };
-        let (noted, made) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::new()));
+        let made = Arc::new(OnceLock::new());
         let known = match request_id {
             Some(id) => self.recall(&view, &replicas, table_id, token, &key, id, deadline).await,
             None => None,
@@ -108,21 +106,19 @@ impl Coordinator {
             },
             request: request_id.map(|id| (id, Arc::clone(&self.requests))),
             known,
-            noted: Arc::clone(&noted),
-            whole: self.is_whole(table_id, token),
+            copy: OwnCopy { core: Arc::clone(core), table: table_id, token },
             made: Arc::clone(&made),
-            ended: self.ended(&view, &table, token, &replicas),
         };
         let change = move |old| mint.run(old);
         let updated = core.local.update(table_id, token, key.clone(), change, durability).await;
         let updated = updated.map_err(|error| {
-            if let (Some(id), true) = (request_id, noted.load(Ordering::Relaxed)) {
+            if let (Some(id), true) = (request_id, made.get().is_some()) {
                 self.requests.forget(id);
             }
             self.update_error(error, level)
         })?;
         let identified = request_id.and_then(|id| self.requests.recall(id, table_id, &key));
-        let repeated = identified.filter(|_| !noted.load(Ordering::Relaxed));
+        let repeated = identified.filter(|_| made.get().is_none());
         let is_alone = context.is_none() || repeated.is_some();
         let answer = match repeated {
             Some(write) => context_of_repeated(context, write),
@@ -150,42 +146,6 @@ impl Coordinator {
         let view = if core.views.peek().fence.newest == view.fence.newest { view } else { core.views.load() };
         spread.run(view, Some(updated.durable)).await.map_err(CoordinateError::Failed)?;
         Ok(answer)
-    }
-
-    /// What is needed to tell that earlier incarnations of this host have ended for good.
-    fn ended(&self, view: &View, table: &TableView, token: Token, replicas: &ReplicaSet) -> Ended {
-        let core = &self.core;
-        let began_us = core.actor.generation.0.saturating_mul(1_000_000);
-        let kept_us =
-            u64::from(table.def.gc_grace_s) * 1_000_000 + core.config.repair.purge_margin.as_micros() as u64;
-        let range = view.newest_layout().map(|layout| layout.range_of(layout.vnode_of(token)));
-        Ended {
-            compared: Arc::clone(&core.compared),
-            range: range.unwrap_or(TokenRange::ALL),
-            owners: replicas.hosts.clone(),
-            of_age: core.runtime.wall().0 > began_us.saturating_add(kept_us),
-        }
-    }
-
-    /// Whether this node's copy of a token is whole when asked: it owns it in the layout that reads use, and has
-    /// not given it away or lost anything of it in this incarnation, or was compared with every other owner
-    /// since. The layouts may have changed since the request was let in. (The store itself refuses a copy in doubt.)
-    fn is_whole(&self, table: TableId, token: Token) -> Box<dyn Fn() -> bool + Send> {
-        let core = Arc::clone(&self.core);
-        Box::new(move || {
-            let view = core.views.load();
-            if !core.gaps.meet(table, token) {
-                return view.is_read_from(table, token, core.me());
-            }
-            let (Some(table_view), Some(layout)) = (view.table(table), view.newest_layout()) else {
-                return false;
-            };
-            let range = layout.range_of(layout.vnode_of(token));
-            let owners = view.replicas(table_view, token).hosts;
-            let peers = owners.into_iter().filter(|host| *host != core.me()).collect();
-            view.is_read_from(table, token, core.me())
-                && core.compared.repaired_at(table, range, &peers).is_ok()
-        })
     }
 
     fn context_of(&self, made: Option<Dot>, record: &Record, given: Option<&Context>) -> Context {

@@ -1,21 +1,17 @@
 //! The step under a key's lock: a write of a siblings table gets its dot and takes the place of what it has seen.
 
+use super::own_copy::CopyFacts;
 use super::requests::RequestMemory;
 use crate::message::{Identified, Recalled, RequestId, WriteMark};
-use crate::repair::compared::Compared;
 use dunlin_types::error::Applied;
 use dunlin_types::limits::{SIBLINGS_BYTES_MAX, SIBLINGS_MAX};
 use dunlin_types::record::SiblingSet;
-use dunlin_types::{
-    Actor, ClusterError, Context, Dot, ErrorCode, Generation, HostId, Key, Record, TableId, TokenRange, Value,
-};
-use smallvec::SmallVec;
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use dunlin_types::{Actor, ClusterError, Context, Dot, ErrorCode, Generation, Key, Record, TableId, Value};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// A write that is about to be made.
-pub(super) struct Mint {
+pub(super) struct Mint<C> {
     pub actor: Actor,
     pub dots: Arc<AtomicU64>,
     pub table: TableId,
@@ -26,16 +22,13 @@ pub(super) struct Mint {
     pub request: Option<(RequestId, Arc<RequestMemory>)>,
     /// The same write, known to another replica by its request id.
     pub known: Option<Recalled>,
-    /// Tells that this was its first time.
-    pub noted: Arc<AtomicBool>,
-    /// Whether the own copy holds all that the actor wrote; asked under the key's lock.
-    pub whole: Box<dyn Fn() -> bool + Send>,
-    /// Tells the dot that the write got.
+    /// The copy that it is made on.
+    pub copy: C,
+    /// Tells the dot that the write got; none if it was made before.
     pub made: Arc<OnceLock<Dot>>,
-    pub ended: Ended,
 }
 
-impl Mint {
+impl<C: CopyFacts> Mint<C> {
     /// The new record in place of `old`. A write that was made already, by its request id, is not made again: the
     /// record that has seen it is joined instead.
     pub fn run(self, old: Option<Record>) -> Result<Record, Box<ClusterError>> {
@@ -67,7 +60,7 @@ impl Mint {
         let counter = self.dots.fetch_add(1, Ordering::Relaxed) + 1;
         // The actor stands for "and everything before of my copy", which would take back what it wrote before if the
         // copy is not whole: data of a range that this node gave away is removed, or not here yet again.
-        let whole = (self.whole)();
+        let whole = self.copy.is_whole();
         let dot = Dot { actor: if whole { actor } else { actor.without_copy() }, counter };
         match whole {
             true => set.write(&supersedes, actor, counter, self.value),
@@ -75,41 +68,18 @@ impl Mint {
         }
         let _ = self.made.set(dot);
         for actor in [actor, actor.without_copy()] {
-            if set.seen().is_open_before(actor)
-                && let Some(last) = self.ended.last_before(self.actor, table)
+            if let Some(last) = actor.generation.0.checked_sub(1)
+                && set.seen().is_open_before(actor)
+                && self.copy.earlier_have_ended()
             {
-                set.close(Actor { generation: last.generation, ..actor });
+                set.close(Actor { generation: Generation(last), ..actor });
             }
         }
         if let Some((id, requests)) = request {
             let mark = WriteMark::Dot(dot);
             requests.remember(Identified { id: *id, mark }, table, key);
-            self.noted.store(true, Ordering::Relaxed);
         }
         Ok(Record::Siblings(set))
-    }
-}
-
-/// What it takes to prove that nothing of this host's earlier incarnations is on its way any more: in this one the
-/// vnode was compared with all other owners (a start after a crash forgets what was proved before), and it is so
-/// old that no hint of theirs is delivered any more.
-pub(super) struct Ended {
-    pub compared: Arc<Compared>,
-    pub range: TokenRange,
-    /// The owners, this node among them or not.
-    pub owners: SmallVec<[HostId; 6]>,
-    /// Whether this incarnation is old enough.
-    pub of_age: bool,
-}
-
-impl Ended {
-    /// The last incarnation of the host before this one, if that is proved of all of them.
-    fn last_before(&self, actor: Actor, table: TableId) -> Option<Actor> {
-        let generation = Generation(actor.generation.0.checked_sub(1)?);
-        let peers: BTreeSet<HostId> =
-            self.owners.iter().copied().filter(|host| *host != actor.host).collect();
-        let proved = self.of_age && self.compared.repaired_at(table, self.range, &peers).is_ok();
-        proved.then_some(Actor { generation, ..actor })
     }
 }
 
@@ -127,7 +97,20 @@ fn too_many_siblings(set: &SiblingSet) -> Box<ClusterError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dunlin_types::Hlc;
+    use dunlin_types::{Hlc, HostId};
+
+    /// A copy that is whole or not.
+    struct Copy(bool);
+
+    impl CopyFacts for Copy {
+        fn is_whole(&self) -> bool {
+            self.0
+        }
+
+        fn earlier_have_ended(&self) -> bool {
+            false
+        }
+    }
 
     /// Found by the simulator: a layout retired while a request was under way, and the copy was emptied.
     #[test]
@@ -144,15 +127,8 @@ mod tests {
                 context: Some(Context::new()),
                 request: None,
                 known: None,
-                noted: Arc::default(),
-                whole: Box::new(move || whole),
+                copy: Copy(whole),
                 made: Arc::clone(&made),
-                ended: Ended {
-                    compared: Arc::default(),
-                    range: TokenRange::ALL,
-                    owners: SmallVec::new(),
-                    of_age: false,
-                },
             };
             let value = Value { written: Hlc::default(), expires: None, data: Some("old".into()) };
             let before = SiblingSet::detached(&Context::new(), Dot { actor, counter: 3 }, value);

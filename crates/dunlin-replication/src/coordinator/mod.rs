@@ -8,6 +8,7 @@ mod errors;
 pub mod get;
 pub mod level;
 mod mint;
+mod own_copy;
 mod put;
 mod read_repair;
 mod recall;
