@@ -11,15 +11,10 @@ rate=${RATE:-2000}
 keys=${KEYS:-100000}
 before=${BEFORE:-10}
 after=${AFTER:-30}
-bin=${DUNLIN_BIN_DIR:-}
-if [ -z "$bin" ]; then
-  cargo build --release --quiet --locked --bins -p dunlin-cli -p dunlin-nodetool
-  bin=target/release
-fi
+: "${DUNLIN_BENCH_PORT:=24041}"
+. scripts/lib-cluster.sh
 export DUNLIN_REPAIR__INTERVAL_S=0
-work=$(mktemp -d "${TMPDIR:-/tmp}/dunlin-away.XXXXXX")
-base=${DUNLIN_BENCH_PORT:-24041}
-launcher= restarted= load=
+restarted= load=
 finish() {
   status=$?
   for pid in $load $restarted $launcher; do kill -TERM "$pid" 2>/dev/null || true; done
@@ -28,12 +23,7 @@ finish() {
   exit "$status"
 }
 trap finish EXIT
-"$bin/dunlin" local --nodes 3 --dir "$work/cluster" --base-port "$base" > "$work/out" 2>&1 &
-launcher=$!
-until grep -qsx ready "$work/out"; do
-  kill -0 $launcher 2>/dev/null || { cat "$work/out"; exit 1; }
-  sleep 0.1
-done
+start "$work/cluster"
 tool() { node=$1; shift; "$bin/nodetool" --port $((base + 2 + 10 * (node - 1))) "$@"; }
 hinted() { # the sum of a field over nodes 1 and 2
   for node in 1 2; do tool $node --format json hints list; done | { grep -Eo "\"$1\": *[0-9]+" || true; } | awk '{ s += $2 } END { print s + 0 }'
@@ -43,8 +33,8 @@ differing() { tool 3 --format json repair dunlin kv | grep -Eo '"records_(sent|r
 now() { date +%s%N; }
 seconds_since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", (b - a) / 1e9 }'; }
 
-hosts="127.0.0.1:$base,127.0.0.1:$((base + 10))"
-"$bin/dunlin" bench --host "$hosts" --clients 32 --rate "$rate" --pipeline 8 --keys "$keys" --value-size 100 --mix a \
+asked="127.0.0.1:$base,127.0.0.1:$((base + 10))" # not the one that goes away
+"$bin/dunlin" bench --host "$asked" --clients 32 --rate "$rate" --pipeline 8 --keys "$keys" --value-size 100 --mix a \
   --seconds $((before + away + after)) --format json > "$work/json" &
 load=$!
 sleep "$before"
@@ -71,7 +61,7 @@ tool 2 hints wait --timeout 600 > /dev/null
 delivered=$(hinted delivered) dropped=$(hinted dropped)
 found=$(differing)
 
-echo "machine: $(nproc) cores, $(awk -F: '/model name/ { print $2; exit }' /proc/cpuinfo | sed 's/^ //'), $(uname -sr); commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+machine
 echo
 echo "| a node of three away for $away s under $rate statements/s, half writes, $keys keys; anti-entropy off | |"
 echo "|---|---|"

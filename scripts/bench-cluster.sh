@@ -6,29 +6,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${SECONDS_EACH:-5}
-bin=${DUNLIN_BIN_DIR:-}
-if [ -z "$bin" ]; then
-  cargo build --release --quiet --locked --bins -p dunlin-cli -p dunlin-nodetool
-  bin=target/release
-fi
-work=$(mktemp -d "${TMPDIR:-/tmp}/dunlin-bench.XXXXXX")
-base=${DUNLIN_BENCH_PORT:-22041}
-launcher=
-stop() { [ -z "$launcher" ] || { kill -TERM $launcher 2>/dev/null || true; wait $launcher 2>/dev/null || true; launcher=; }; }
+: "${DUNLIN_BENCH_PORT:=22041}"
+. scripts/lib-cluster.sh
 trap 'stop; rm -rf "$work"' EXIT
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-start() { # folder
-  "$bin/dunlin" local --nodes 3 --dir "$1" --base-port "$base" > "$work/out" 2>&1 &
-  launcher=$!
-  until grep -qsx ready "$work/out"; do
-    kill -0 $launcher 2>/dev/null || { cat "$work/out"; exit 1; }
-    sleep 0.01
-  done
-}
-
-echo "machine: $(nproc) cores, $(awk -F: '/model name/ { print $2; exit }' /proc/cpuinfo | sed 's/^ //'), $(uname -sr); commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+machine
 echo
 echo "| figure | median of 3 |"
 echo "|---|---|"
@@ -44,8 +28,6 @@ for _ in 1 2 3; do
 done
 echo "| \`nodetool status\`, wall time | $(median < "$work/status" | awk '{ printf "%.1f", $1 / 10 }') ms |"
 
-hosts="127.0.0.1:$base,127.0.0.1:$((base + 10)),127.0.0.1:$((base + 20))"
-field() { grep -o "\"$1\": *[0-9.]*" "$2" | sed 's/.*: *//' | sed -n "$3p"; }
 "$bin/dunlin" shell "127.0.0.1:$base" -e "CREATE TABLE lww (key text PRIMARY KEY, value text) WITH conflicts = 'last_write_wins';" > /dev/null
 for clients in 64 256; do
   for mix in put get a; do

@@ -9,35 +9,21 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${SECONDS_EACH:-10}
 connections=${CONNECTIONS:-600}
-bin=${DUNLIN_BIN_DIR:-}
-if [ -z "$bin" ]; then
-  cargo build --release --quiet --locked --bins -p dunlin-cli -p dunlin-nodetool
-  bin=target/release
-fi
-work=$(mktemp -d "${TMPDIR:-/tmp}/dunlin-overload.XXXXXX")
-base=${DUNLIN_BENCH_PORT:-23041}
-launcher=
-stop() { [ -z "$launcher" ] || { kill -TERM $launcher 2>/dev/null || true; wait $launcher 2>/dev/null || true; launcher=; }; }
+: "${DUNLIN_BENCH_PORT:=23041}"
+. scripts/lib-cluster.sh
 trap 'stop; rm -rf "$work"' EXIT
-"$bin/dunlin" local --nodes 3 --dir "$work/cluster" --base-port "$base" > "$work/out" 2>&1 &
-launcher=$!
-until grep -qsx ready "$work/out"; do
-  kill -0 $launcher 2>/dev/null || { cat "$work/out"; exit 1; }
-  sleep 0.1
-done
-hosts="127.0.0.1:$base,127.0.0.1:$((base + 10)),127.0.0.1:$((base + 20))"
-field() { grep -o "\"$1\": *[0-9.]*" "$2" | sed 's/.*: *//' | sed -n "$3p" || true; }
+start "$work/cluster"
 memory() { # the largest resident set of the nodes, MiB
   for pid in $(pgrep -P $launcher); do awk '/VmRSS/ { print $2 }' "/proc/$pid/status" 2>/dev/null || true; done | sort -n | tail -1 | awk '{ printf "%.0f", $1 / 1024 }'
 }
 bench() { "$bin/dunlin" bench --host "$hosts" --seconds "$seconds" --value-size 100 --format json "$@"; }
 row() { # name, JSON; "served" is the second of its three histograms
-  refused=$(field OVERLOADED "$2" 1)
+  refused=$(field OVERLOADED "$2" 1 || true) # none if nothing was refused
   printf '| %s | %.0f/s | %.1f ms | %.1f ms | %.0f/s | %s MiB |\n' "$1" "$(field operations_per_second "$2" 1)" \
     "$(field p50_us "$2" 2 | awk '{ print $1 / 1000 }')" "$(field p99_us "$2" 2 | awk '{ print $1 / 1000 }')" \
     "$(awk -v n="${refused:-0}" -v s="$(field seconds "$2" 1)" 'BEGIN { print n / s }')" "$(memory)"
 }
-echo "machine: $(nproc) cores, $(awk -F: '/model name/ { print $2; exit }' /proc/cpuinfo | sed 's/^ //'), $(uname -sr); commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+machine
 echo
 echo "| load at QUORUM, 100 bytes | done | p50 | p99 | refused (OVERLOADED) | memory of the largest node |"
 echo "|---|---|---|---|---|---|"
