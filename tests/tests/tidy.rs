@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["dunlin-types"],
     &["dunlin-ring", "dunlin-gossip", "dunlin-cql", "dunlin-storage", "dunlin-transport"],
     &["dunlin-replication"],
-    &["dunlin-server", "dunlin-client"],
+    &["dunlin-server", "dunlin-client", "dunlin-terminal"],
     &["dunlin-cli", "dunlin-nodetool", "dunlin-sim"],
     &["dunlin-tests"],
 ];

@@ -5,6 +5,7 @@
 use crate::args::{BenchArgs, Durability, Format, Mix};
 use anyhow::Context;
 use dunlin_client::{Columns, Connection, Failure};
+use dunlin_terminal::say;
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -49,7 +50,7 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         failed |= outcome.errors.keys().any(|code| !(refusals_are_meant && code == "OVERLOADED"))
             || outcome.reads.len() + outcome.writes.len() == 0;
         match plan.args.format {
-            Format::Text => print_text(&plan, &outcome),
+            Format::Text => print_text(&plan, &outcome)?,
             Format::Json => all.push(json(&outcome)),
         }
     }
@@ -58,7 +59,7 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
             "clients": plan.args.clients, "rate": plan.args.rate, "pipeline": plan.args.pipeline, "value_bytes": plan.args.value_size, "keys": plan.args.keys,
             "consistency": plan.args.target.consistency.name(), "durability": durability(&plan.args), "hosts": plan.hosts, "mixes": all,
         });
-        println!("{summary:#}");
+        say!("{summary:#}")?;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -66,7 +67,7 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
 /// The table's columns, both of which have to be text.
 async fn columns(host: &str, args: &BenchArgs) -> anyhow::Result<Columns> {
     let table = &args.target.table;
-    let mut connection = Connection::connect(host, args.target.timeout()).await?;
+    let mut connection = args.target.connector().connect(host).await?;
     let columns = connection.columns(table).await?.with_context(|| format!("there is no table {table}"))?;
     anyhow::ensure!(
         columns.key_type == "text" && columns.value_type == "text",
@@ -119,7 +120,7 @@ fn scan_statement(plan: &Plan, token: u64) -> String {
 
 async fn connect(plan: &Plan, client: usize) -> anyhow::Result<Connection> {
     let host = &plan.hosts[client % plan.hosts.len()];
-    let mut connection = Connection::connect(host, plan.args.target.timeout()).await?;
+    let mut connection = plan.args.target.connector().connect(host).await?;
     connection.execute(&format!("CONSISTENCY {}", plan.args.target.consistency)).await?;
     Ok(connection)
 }
@@ -334,9 +335,9 @@ fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1000.0
 }
 
-fn print_text(plan: &Plan, outcome: &Outcome) {
+fn print_text(plan: &Plan, outcome: &Outcome) -> Result<(), dunlin_terminal::Unwritten> {
     let total = outcome.reads.len() + outcome.writes.len();
-    println!(
+    say!(
         "{}: {:.0} operations/s at {} with {} clients, {} bytes, {} ({total} in {:.1} s)",
         outcome.mix.name(),
         total as f64 / outcome.seconds,
@@ -345,7 +346,7 @@ fn print_text(plan: &Plan, outcome: &Outcome) {
         plan.args.value_size,
         durability(&plan.args),
         outcome.seconds
-    );
+    )?;
     let served = plan.args.rate.map(|_| ("all, from when they were sent", &outcome.served));
     for (what, histogram) in
         [("reads", &outcome.reads), ("writes", &outcome.writes)].into_iter().chain(served)
@@ -355,12 +356,13 @@ fn print_text(plan: &Plan, outcome: &Outcome) {
                 .iter()
                 .map(|(name, p)| format!("{name} {:.0} us", micros(histogram.value_at_percentile(*p))))
                 .collect();
-            println!("  {what}: {}, max {:.0} us", figures.join(", "), micros(histogram.max()));
+            say!("  {what}: {}, max {:.0} us", figures.join(", "), micros(histogram.max()))?;
         }
     }
     for (error, count) in &outcome.errors {
-        println!("  errors: {count} x {error}");
+        say!("  errors: {count} x {error}")?;
     }
+    Ok(())
 }
 
 fn json(outcome: &Outcome) -> serde_json::Value {

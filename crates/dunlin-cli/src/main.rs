@@ -15,7 +15,7 @@ mod verify;
 
 use args::{Cli, Verb};
 use clap::{CommandFactory, Parser};
-use std::io::Write;
+use dunlin_terminal::Output;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -24,8 +24,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
-        Verb::Server(args) => return server::run(&args),
-        Verb::CheckConfig(args) => return server::check(&args),
+        Verb::Server(args) => server::run(&args),
+        Verb::CheckConfig(args) => server::check(&args),
         Verb::Local(args) => block_on(local::run(args)),
         Verb::Shell(args) => block_on(shell::run(args)),
         Verb::Get(args) => block_on(oneshot::get(args)),
@@ -35,27 +35,18 @@ fn main() -> ExitCode {
         Verb::Verify(args) => block_on(verify::run(args)),
         Verb::Bench(args) => block_on(bench::run(args)),
         Verb::Certs(args) => certs::run(args),
-        Verb::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "dunlin", &mut text);
-            match std::io::stdout().write_all(&text) {
-                // Whoever reads has seen enough.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-                written => written.map(|()| ExitCode::SUCCESS).map_err(Into::into),
-            }
-        }
+        Verb::Completions { shell } => completions(shell),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("dunlin: {}", explain(&error));
-        ExitCode::FAILURE
-    })
+    dunlin_terminal::finish("dunlin", done)
 }
 
-/// An error with its causes; one that its effect names already is not repeated.
-fn explain(error: &anyhow::Error) -> String {
-    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
-        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
-    })
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "dunlin", &mut text);
+    let mut out = Output::new();
+    out.write(&text)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

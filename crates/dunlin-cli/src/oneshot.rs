@@ -3,7 +3,7 @@
 use crate::args::{DeleteArgs, Format, GetArgs, PutArgs, RowFormat, ScanArgs};
 use crate::output;
 use dunlin_client::Client;
-use std::io::Write;
+use dunlin_terminal::{Output, complain, say};
 use std::process::ExitCode;
 
 /// Prints the value; each sibling on a line of its own. Exit status 1 when the key is absent.
@@ -12,18 +12,18 @@ pub async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
     let found = client.get(&args.target.table, &args.key).await?;
     match args.format {
         Format::Json => {
-            println!(
+            say!(
                 "{}",
                 serde_json::json!({ "key": args.key, "values": found.values, "context": found.context })
-            );
+            )?;
         }
         Format::Text => {
             for value in &found.values {
-                println!("{value}");
+                say!("{value}")?;
             }
             if found.values.len() > 1 {
-                eprintln!("{} concurrent values; to replace them all:", found.values.len());
-                eprintln!(
+                complain!("{} concurrent values; to replace them all:", found.values.len());
+                complain!(
                     "  dunlin put KEY VALUE --context {}",
                     found.context.as_deref().unwrap_or_default()
                 );
@@ -32,7 +32,7 @@ pub async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
     }
     if found.values.is_empty() {
         if args.format == Format::Text {
-            eprintln!("no such key: {}", args.key);
+            complain!("no such key: {}", args.key);
         }
         return Ok(ExitCode::FAILURE);
     }
@@ -59,18 +59,15 @@ pub async fn scan(args: ScanArgs) -> anyhow::Result<ExitCode> {
     let format = if args.format == Format::Json { RowFormat::Json } else { RowFormat::Tsv };
     let mut left = args.limit.unwrap_or(u64::MAX);
     let mut page: Option<String> = None;
-    let mut out = std::io::stdout().lock();
+    let mut out = Output::new();
     loop {
         let mut reply = client.scan(&args.target.table, page.as_deref()).await?;
         reply.rows.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         left -= reply.rows.len() as u64;
-        match out.write_all(output::rows(&reply, format).as_bytes()) {
-            // Whoever read us has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-            other => other?,
-        }
+        out.write(output::rows(&reply, format).as_bytes())?;
         page = reply.field("page").map(str::to_owned);
         if page.is_none() || left == 0 {
+            out.flush()?;
             return Ok(ExitCode::SUCCESS);
         }
     }

@@ -4,23 +4,8 @@ use crate::args::RowFormat;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use dunlin_client::Reply;
+use dunlin_terminal::printable;
 use std::fmt::Write as _;
-
-/// Control characters shown, not obeyed.
-pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => out.push('⏎'),
-            '\t' => out.push('⇥'),
-            c if c.is_control() => {
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
 
 /// The rows of a reply as text that ends in a newline; empty for a statement without rows.
 pub fn rows(reply: &Reply, format: RowFormat) -> String {
@@ -91,10 +76,5 @@ mod tests {
         let table = rows(&reply(), RowFormat::Table);
         assert!(table.contains("x⇥y") && table.contains("null") && table.ends_with("(2 rows)\n"), "{table}");
         assert_eq!(rows(&Reply::default(), RowFormat::Table), "");
-    }
-
-    #[test]
-    fn terminals_are_not_steered() {
-        assert_eq!(printable("\x1b[31mred"), "\\x1b[31mred");
     }
 }

@@ -1,29 +1,30 @@
 //! `dunlin server`, `dunlin check-config`.
 
 use crate::args::{CheckArgs, ConfigArgs};
+use dunlin_terminal::{complain, explain, say};
 use std::process::ExitCode;
 
 /// Runs a node until it is told to stop.
-pub fn run(args: &ConfigArgs) -> ExitCode {
-    match dunlin_server::run::serve(&args.config) {
+pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    Ok(match dunlin_server::run::serve(&args.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dunlin server: {}", crate::explain(&error));
+            complain!("dunlin server: {}", explain(&error));
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
 /// Says what is wrong with a file.
-pub fn check(args: &CheckArgs) -> ExitCode {
+pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     match dunlin_server::config::check(&args.file) {
         Ok(_) => {
-            println!("{} is fine", args.file.display());
-            ExitCode::SUCCESS
+            say!("{} is fine", args.file.display())?;
+            Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            eprintln!("{}", crate::explain(&error.into()));
-            ExitCode::FAILURE
+            complain!("{}", explain(&error.into()));
+            Ok(ExitCode::FAILURE)
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::args::VerifyArgs;
 use crate::shell::progress;
 use anyhow::Context;
 use dunlin_client::Connection;
+use dunlin_terminal::say;
 use std::collections::VecDeque;
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         csv::ReaderBuilder::new().has_headers(args.header).flexible(true).from_reader(bar.wrap_read(file));
 
     let hosts = args.target.hosts();
-    let mut connection = Connection::connect(&hosts[0], args.target.timeout()).await?;
+    let mut connection = args.target.connector().connect(&hosts[0]).await?;
     connection.execute(&format!("CONSISTENCY {}", args.target.consistency)).await?;
     let mut waiting: VecDeque<(String, String)> = VecDeque::new();
     let mut tally = Tally::default();
@@ -67,10 +68,13 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     let mismatches = tally.missing + tally.different + tally.siblings;
-    println!(
+    say!(
         "checked: {}, mismatches: {mismatches} (missing {}, different {}, with siblings {})",
-        tally.checked, tally.missing, tally.different, tally.siblings
-    );
+        tally.checked,
+        tally.missing,
+        tally.different,
+        tally.siblings
+    )?;
     Ok(if mismatches == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -100,7 +104,7 @@ async fn compare(
         }
     };
     if tally.missing + tally.different + tally.siblings <= SHOWN_MAX {
-        println!("{key:?} {what}");
+        say!("{key:?} {what}")?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@
 mod client;
 mod columns;
 mod connection;
+mod connector;
 mod error;
 pub mod reply;
 mod retry;
@@ -22,5 +23,6 @@ pub mod text;
 pub use client::{Client, Found, Options};
 pub use columns::{Columns, literal};
 pub use connection::Connection;
+pub use connector::Connector;
 pub use error::ClientError;
 pub use reply::{Failure, Reply};

@@ -1,6 +1,8 @@
 //! Names of keyspaces, tables, columns and options.
 
+use crate::lexer::{Lexer, TokenKind, shorten};
 use std::fmt;
+use std::str::FromStr;
 
 /// Words that a name must quote to use.
 pub const RESERVED: &[&str] = &[
@@ -51,9 +53,62 @@ impl fmt::Display for TableName {
     }
 }
 
+/// Text that is no name of a table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is no table: expected table or keyspace.table, with names that are no plain words in double quotes"
+)]
+pub struct NotATable {
+    text: String,
+}
+
+impl FromStr for TableName {
+    type Err = NotATable;
+
+    /// Reads a name as statements write it: `t`, `ks.t`, `"Ks"."T"`. Nothing else may stand before or after it, so
+    /// the text cannot carry anything but a name into a statement. A reserved word is taken for the name it spells.
+    fn from_str(text: &str) -> Result<TableName, NotATable> {
+        let bad = || NotATable { text: shorten(text).into_owned() };
+        let mut names = Vec::new();
+        let mut lexer = Lexer::new(text);
+        loop {
+            names.push(match lexer.take_token().map_err(|_| bad())?.kind {
+                TokenKind::Word(word) => word.to_ascii_lowercase(),
+                TokenKind::QuotedName(name) if !name.is_empty() => name.into_owned(),
+                _ => return Err(bad()),
+            });
+            match lexer.take_token().map_err(|_| bad())?.kind {
+                TokenKind::End => break,
+                TokenKind::Symbol(".") if names.len() == 1 => {}
+                _ => return Err(bad()),
+            }
+        }
+        let table = names.pop().ok_or_else(bad)?;
+        Ok(TableName { keyspace: names.pop(), table })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_read_as_it_is_written() {
+        for (text, keyspace, table) in [
+            ("kv", None, "kv"),
+            ("Shop.T", Some("shop"), "t"),
+            ("\"S.x\" . \"T\"\"u\"", Some("S.x"), "T\"u"),
+            ("from.table", Some("from"), "table"),
+        ] {
+            let name: TableName = text.parse().unwrap();
+            assert_eq!((name.keyspace.as_deref(), name.table.as_str()), (keyspace, table));
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
+        for text in ["", "a.b.c", "kv WHERE", "kv;", "kv; DROP TABLE kv", "'kv'", "\"\"", "a.", "5", "\"open"]
+        {
+            assert!(text.parse::<TableName>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn reserved_words_are_sorted() {

@@ -14,6 +14,7 @@ mod repair;
 use anyhow::{Context, bail};
 use args::{Cli, Format, HintsVerb, Verb};
 use clap::Parser;
+use dunlin_terminal::{Output, Unwritten};
 use http::Admin;
 use serde_json::Value;
 use std::process::ExitCode;
@@ -32,25 +33,16 @@ fn main() -> ExitCode {
         .build()
         .context("cannot start")
         .and_then(|runtime| runtime.block_on(run(&cli)));
-    match done {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("nodetool: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    dunlin_terminal::finish("nodetool", done.map(|()| ExitCode::SUCCESS))
 }
 
-/// Carries the verb out; what it gives is printed.
-async fn run(cli: &Cli) -> anyhow::Result<String> {
+/// Carries the verb out and prints what it gives.
+async fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Verb::Restore { name, data_dir } = &cli.verb {
-        return print(cli, &offline::restore(data_dir, name)?);
+        return Ok(write(&print(cli, &offline::restore(data_dir, name)?)?)?);
     }
     if let Verb::Scrub { data_dir: Some(data_dir), .. } = &cli.verb {
-        return print(cli, &offline::scrub(data_dir)?);
+        return Ok(write(&print(cli, &offline::scrub(data_dir)?)?)?);
     }
     let mut admin = Admin::connect(&cli.host, cli.port).await?;
     let json = cli.format == Format::Json;
@@ -110,12 +102,17 @@ async fn run(cli: &Cli) -> anyhow::Result<String> {
             admin.post(&format!("/api/v1/abort?host={}", http::escape(host_id))).await?
         }
     };
-    let text = print(cli, &answer)?;
+    write(&print(cli, &answer)?)?;
     if matches!(cli.verb, Verb::Verify { .. }) && answer["damaged_places"] != 0 {
-        print!("{text}");
         bail!("there is damage: run `nodetool scrub` on this node, the other replicas have the data");
     }
-    Ok(text)
+    Ok(())
+}
+
+fn write(text: &str) -> Result<(), Unwritten> {
+    let mut out = Output::new();
+    out.write(text.as_bytes())?;
+    out.flush()
 }
 
 fn print(cli: &Cli, answer: &Value) -> anyhow::Result<String> {

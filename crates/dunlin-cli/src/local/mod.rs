@@ -12,6 +12,7 @@ use crate::admin;
 use crate::args::LocalArgs;
 use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
+use dunlin_terminal::{complain, say};
 use plan::{NodePlan, Plan};
 use process::NodeProcess;
 use std::process::ExitCode;
@@ -51,8 +52,8 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<ExitCode> {
             return Err(error);
         }
     }
-    print_table(&plan, &nodes);
-    println!("ready");
+    print_table(&plan, &nodes)?;
+    say!("ready")?;
 
     let mut alive = nodes.len();
     let mut check = tokio::time::interval(Duration::from_millis(200));
@@ -65,8 +66,8 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<ExitCode> {
                 for (node, process) in plan.nodes.iter().zip(&mut nodes) {
                     if let Some(how) = process.newly_dead() {
                         alive -= 1;
-                        println!("{} ended ({how}); the others go on. Its log: {}", node.name, node.log_file().display());
-                        println!("start it again with: {} server --config {}", own_name(), node.config_file().display());
+                        say!("{} ended ({how}); the others go on. Its log: {}", node.name, node.log_file().display())?;
+                        say!("start it again with: {} server --config {}", own_name(), node.config_file().display())?;
                     }
                 }
                 if alive == 0 {
@@ -75,7 +76,7 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    eprintln!("stopping {alive} node{}", if alive == 1 { "" } else { "s" });
+    complain!("stopping {alive} node{}", if alive == 1 { "" } else { "s" });
     let clean = process::stop_all(&mut nodes).await;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -147,7 +148,7 @@ async fn sees(node: &NodePlan) -> anyhow::Result<usize> {
         .count())
 }
 
-fn print_table(plan: &Plan, nodes: &[NodeProcess]) {
+fn print_table(plan: &Plan, nodes: &[NodeProcess]) -> Result<(), dunlin_terminal::Unwritten> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["node", "client", "internode", "admin", "pid", "files"]);
     for (node, process) in plan.nodes.iter().zip(nodes) {
@@ -160,13 +161,13 @@ fn print_table(plan: &Plan, nodes: &[NodeProcess]) {
             node.dir.display().to_string(),
         ]);
     }
-    println!("{table}");
-    println!(
+    say!("{table}")?;
+    say!(
         "shell: {} shell {}    status: nodetool --host {} --port {} status",
         own_name(),
         plan.nodes[0].client,
         plan.nodes[0].admin.ip(),
         plan.nodes[0].admin.port()
-    );
-    println!("Ctrl-C stops all of it; the data stays in {}", plan.dir.display());
+    )?;
+    say!("Ctrl-C stops all of it; the data stays in {}", plan.dir.display())
 }

@@ -12,6 +12,7 @@ mod statement;
 use super::progress;
 use super::session::Session;
 use anyhow::{Context, bail};
+use dunlin_terminal::{complain, say};
 use statement::{Copy, Direction};
 use std::io::Write;
 use std::time::Instant;
@@ -36,14 +37,14 @@ pub async fn run(session: &mut Session, text: &str) -> anyhow::Result<bool> {
     let copy = match statement::parse(text) {
         Ok(copy) => copy,
         Err(what) => {
-            eprintln!("SYNTAX: {what}\n  {}", statement::USAGE);
+            complain!("SYNTAX: {what}\n  {}", statement::USAGE);
             return Ok(false);
         }
     };
     let columns = match columns(session, &copy).await {
         Ok(columns) => columns,
         Err(error) => {
-            eprintln!("COPY: {error:#}");
+            complain!("COPY: {error:#}");
             return Ok(false);
         }
     };
@@ -56,14 +57,14 @@ pub async fn run(session: &mut Session, text: &str) -> anyhow::Result<bool> {
         Ok((rows, rejected)) => {
             let seconds = began.elapsed().as_secs_f64();
             let verb = if copy.direction == Direction::From { "loaded" } else { "written" };
-            println!(
+            say!(
                 "{rows} rows {verb} in {seconds:.1} s ({:.0} rows/s), {rejected} rejected",
                 rows as f64 / seconds.max(0.001)
-            );
+            )?;
             Ok(rejected == 0)
         }
         Err(error) => {
-            eprintln!("COPY: {error:#}");
+            complain!("COPY: {error:#}");
             Ok(false)
         }
     }

@@ -9,9 +9,10 @@ mod repl;
 mod session;
 
 use crate::args::{RowFormat, ShellArgs, with_port};
-use crate::output;
 use anyhow::Context;
+use dunlin_client::Connector;
 use dunlin_cql::Splitter;
+use dunlin_terminal::complain;
 use session::Session;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ pub async fn run(args: ShellArgs) -> anyhow::Result<ExitCode> {
     let timeout = Duration::try_from_secs_f64(args.timeout).context("--timeout")?;
     let terminal = std::io::stdout().is_terminal();
     let format = args.format.unwrap_or(if terminal { RowFormat::Table } else { RowFormat::Tsv });
-    let mut session = Session::connect(&with_port(&args.host), timeout, format).await?;
+    let mut session = Session::connect(Connector::new(timeout), &with_port(&args.host), format).await?;
 
     if let Some(text) = &args.execute {
         return batch(&mut session, text).await;
@@ -46,9 +47,9 @@ async fn batch(session: &mut Session, text: &str) -> anyhow::Result<ExitCode> {
         // The server would wait for the rest of it for ever.
         if is_open(&statement) {
             let start: String = statement.chars().take(60).collect();
-            eprintln!(
+            complain!(
                 "a string, a quoted name, a comment or a BATCH is not closed: {}",
-                output::printable(&start)
+                dunlin_terminal::printable(&start)
             );
             return Ok(ExitCode::FAILURE);
         }

@@ -3,6 +3,7 @@
 use super::session::Session;
 use super::{is_open, split};
 use dunlin_cql::complete::Names;
+use dunlin_terminal::{complain, say};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -15,7 +16,7 @@ const HISTORY_LINES_MAX: usize = 10_000;
 
 /// Reads statements until QUIT, EXIT or Ctrl-D.
 pub async fn run(session: &mut Session) -> anyhow::Result<ExitCode> {
-    println!("Connected to {}. Statements end with ; and HELP; lists them. Ctrl-D leaves.", session.host());
+    say!("Connected to {}. Statements end with ; and HELP; lists them. Ctrl-D leaves.", session.host())?;
     let config = Config::builder().max_history_size(HISTORY_LINES_MAX)?.auto_add_history(false).build();
     let mut editor: Editor<Input, DefaultHistory> = Editor::with_config(config)?;
     editor.set_helper(Some(Input { names: names(session).await }));
@@ -49,7 +50,7 @@ pub async fn run(session: &mut Session) -> anyhow::Result<ExitCode> {
     if let Some(file) = &history
         && let Err(error) = editor.save_history(file)
     {
-        eprintln!("the history could not be kept in {}: {error}", file.display());
+        complain!("the history could not be kept in {}: {error}", file.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,14 +5,15 @@
 use super::copy;
 use crate::args::RowFormat;
 use crate::output;
-use dunlin_client::{ClientError, Connection, Failure, Reply};
+use dunlin_client::{ClientError, Connection, Connector, Failure, Reply};
+use dunlin_terminal::{Output, complain, printable, say};
 use std::time::{Duration, Instant};
 
 /// A shell's session.
 pub struct Session {
     connection: Connection,
+    connector: Connector,
     hosts: Vec<String>,
-    timeout: Duration,
     format: RowFormat,
     /// Session statements to repeat after reconnecting: USE, CONSISTENCY, PAGING, TRACING, LOGIN.
     settings: Vec<(String, String)>,
@@ -26,15 +27,23 @@ const SETTINGS: [&str; 5] = ["USE", "CONSISTENCY", "PAGING", "TRACING", "LOGIN"]
 
 impl Session {
     /// Connects and learns the other nodes' addresses, in case this one goes away.
-    pub async fn connect(host: &str, timeout: Duration, format: RowFormat) -> anyhow::Result<Session> {
-        let mut connection = Connection::connect(host, timeout).await?;
+    pub async fn connect(connector: Connector, host: &str, format: RowFormat) -> anyhow::Result<Session> {
+        let mut connection = connector.connect(host).await?;
         let mut hosts = vec![host.to_owned()];
         if let Ok(peers) = connection.execute("SELECT * FROM system.peers").await {
             let column = peers.columns.iter().flatten().position(|name| name == "client_address");
             let found = peers.rows.iter().filter_map(|row| row.get(column?)?.clone());
             hosts.extend(found.filter(|addr| addr != host));
         }
-        Ok(Session { connection, hosts, timeout, format, settings: Vec::new(), ended: false, timing: false })
+        Ok(Session {
+            connection,
+            connector,
+            hosts,
+            format,
+            settings: Vec::new(),
+            ended: false,
+            timing: false,
+        })
     }
 
     /// Nodes to connect to: the one given first.
@@ -47,9 +56,9 @@ impl Session {
         self.connection.addr()
     }
 
-    /// Bound of each wait.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
+    /// Opens further connections like this session's.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
     }
 
     /// Statements that bring a new connection to this session's state.
@@ -61,7 +70,7 @@ impl Session {
     pub async fn ask(&mut self, statement: &str) -> anyhow::Result<Reply> {
         match self.connection.execute(statement).await {
             Err(ClientError::Broken { addr, source }) => {
-                eprintln!("lost the connection to {addr} ({source})");
+                complain!("lost the connection to {addr} ({source})");
                 self.reconnect().await?;
                 Ok(self.connection.execute(statement).await?)
             }
@@ -86,7 +95,7 @@ impl Session {
         let outcome = match outcome {
             // A lost connection: say so, and never repeat what may have been applied.
             Err(ClientError::Broken { addr, source }) => {
-                eprintln!(
+                complain!(
                     "lost the connection to {addr} ({source}); a write may or may not have been applied"
                 );
                 self.reconnect().await?;
@@ -97,22 +106,24 @@ impl Session {
         match outcome {
             Ok(reply) => {
                 for warning in &reply.warnings {
-                    eprintln!("warning: {}", output::printable(warning));
+                    complain!("warning: {}", printable(warning));
                 }
-                print!("{}", output::rows(&reply, self.format));
+                let mut out = Output::new();
+                out.write(output::rows(&reply, self.format).as_bytes())?;
+                out.flush()?;
                 for trace in &reply.trace {
-                    eprintln!("trace: {}", trace.join("  "));
+                    complain!("trace: {}", trace.join("  "));
                 }
                 if self.format == RowFormat::Table {
                     if reply.columns.is_none() {
-                        println!("OK");
+                        say!("OK")?;
                     }
                     if let Some(page) = reply.field("page") {
-                        println!("more rows: repeat the statement with USING PAGE '{page}'");
+                        say!("more rows: repeat the statement with USING PAGE '{page}'")?;
                     }
                 }
                 if self.timing {
-                    println!("{:.1} ms", began.elapsed().as_secs_f64() * 1000.0);
+                    say!("{:.1} ms", began.elapsed().as_secs_f64() * 1000.0)?;
                 }
                 if SETTINGS.contains(&word.as_str()) {
                     self.settings.retain(|(name, _)| *name != word);
@@ -130,13 +141,15 @@ impl Session {
 
     async fn reconnect(&mut self) -> anyhow::Result<()> {
         let mut last = None;
+        let connector =
+            self.connector.clone().with_timeout(self.connector.timeout().min(Duration::from_secs(5)));
         for host in &self.hosts {
-            match Connection::connect(host, self.timeout.min(Duration::from_secs(5))).await {
+            match connector.connect(host).await {
                 Ok(mut connection) => {
                     for (_, statement) in &self.settings {
                         connection.execute(statement).await?;
                     }
-                    eprintln!("connected to {host}");
+                    complain!("connected to {host}");
                     self.connection = connection;
                     return Ok(());
                 }
@@ -166,10 +179,10 @@ fn print_failure(statement: &str, failure: &Failure) {
     if let Some((line, column)) = place
         && let Some(text) = statement.lines().nth(line.saturating_sub(1))
     {
-        eprintln!("{}", output::printable(text));
-        eprintln!("{}^", " ".repeat(column.saturating_sub(1)));
+        complain!("{}", printable(text));
+        complain!("{}^", " ".repeat(column.saturating_sub(1)));
     }
-    eprintln!("{}: {}", failure.code, output::printable(&failure.message));
+    complain!("{}: {}", failure.code, printable(&failure.message));
     let details: Vec<String> = failure
         .fields
         .iter()
@@ -177,7 +190,7 @@ fn print_failure(statement: &str, failure: &Failure) {
         .map(|(n, v)| format!("{n}={v}"))
         .collect();
     if !details.is_empty() {
-        eprintln!("  {}", output::printable(&details.join(" ")));
+        complain!("  {}", printable(&details.join(" ")));
     }
 }
 

@@ -6,7 +6,8 @@ use super::statement::Copy;
 use crate::shell::progress;
 use crate::shell::session::Session;
 use anyhow::{Context, bail};
-use dunlin_client::{Connection, Failure, literal};
+use dunlin_client::{Connection, Connector, Failure, literal};
+use dunlin_terminal::complain;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ struct Row {
 struct Shared {
     hosts: Vec<String>,
     settings: Vec<String>,
-    timeout: Duration,
+    connector: Connector,
 }
 
 /// Loads the file. (rows loaded, rows rejected).
@@ -45,7 +46,7 @@ pub async fn from_file(session: &Session, copy: &Copy, columns: &Columns) -> any
     let shared = Arc::new(Shared {
         hosts: session.hosts().to_vec(),
         settings: session.settings().map(str::to_owned).collect(),
-        timeout: session.timeout(),
+        connector: session.connector().clone(),
     });
     let mut senders = Vec::new();
     let mut queues = Vec::new();
@@ -104,9 +105,9 @@ fn sender_of(key: &str) -> usize {
 
 fn show(nth: u64, row: u64, what: &str) {
     if nth <= SHOWN_MAX {
-        eprintln!("row {row} rejected: {what}");
+        complain!("row {row} rejected: {what}");
     } else if nth == SHOWN_MAX + 1 {
-        eprintln!("further rejected rows are only counted");
+        complain!("further rejected rows are only counted");
     }
 }
 
@@ -176,7 +177,7 @@ async fn send(
 
 async fn open(shared: &Shared, host: usize) -> anyhow::Result<Connection> {
     let host = &shared.hosts[host % shared.hosts.len()];
-    let mut connection = Connection::connect(host, shared.timeout).await?;
+    let mut connection = shared.connector.connect(host).await?;
     for statement in &shared.settings {
         connection.execute(statement).await?;
     }

@@ -1,0 +1,110 @@
+//! The command line.
+
+mod bench;
+mod certs;
+mod keys;
+mod shell;
+mod target;
+
+pub use bench::{BenchArgs, Durability, Mix};
+pub use certs::{CertsArgs, CertsVerb};
+pub use keys::{DeleteArgs, GetArgs, PutArgs, ScanArgs};
+pub use shell::{RowFormat, ShellArgs, VerifyArgs};
+pub use target::{Target, with_port};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "dunlin",
+    version,
+    about = "A leaderless key-value store: nodes, a local cluster, a shell, a load generator"
+)]
+#[command(
+    after_help = "Start with a cluster on this computer:  dunlin local\nand in another terminal:                dunlin shell"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Run one node in the foreground; logs to stderr; SIGTERM drains and exits
+    Server(ConfigArgs),
+    /// Run a whole cluster of node processes on this computer
+    Local(LocalArgs),
+    /// Type statements: history, multi-line, completion, tables, COPY from and to CSV
+    Shell(ShellArgs),
+    /// Read one key
+    Get(GetArgs),
+    /// Write one key
+    Put(PutArgs),
+    /// Delete one key
+    Delete(DeleteArgs),
+    /// Print every key and value, tab-separated
+    Scan(ScanArgs),
+    /// Read every key of a CSV file back and compare
+    Verify(VerifyArgs),
+    /// Make the cluster's certificate authority and nodes' certificates
+    Certs(CertsArgs),
+    /// Put load on a cluster and measure it
+    Bench(BenchArgs),
+    /// Say what is wrong with a configuration file
+    CheckConfig(CheckArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example: dunlin server --config /etc/dunlin/dunlin.toml")]
+pub struct ConfigArgs {
+    /// The node's TOML file; conf/dunlin.toml is the annotated reference
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example: dunlin check-config /etc/dunlin/dunlin.toml")]
+pub struct CheckArgs {
+    /// The file to check
+    pub file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: dunlin local --nodes 5 --dir /tmp/five\nWithout --base-port node i listens on 127.0.0.i with the standard ports \
+    (client 9041, internode 7000, admin 7199).\nWith it all are on 127.0.0.1: node i (from 0) has client N+10i, internode N+10i+1, admin N+10i+2."
+)]
+pub struct LocalArgs {
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub nodes: u16,
+    /// Where certificates, configuration, data and logs go; kept, and found again at the next start
+    #[arg(long, default_value = "dunlin-data")]
+    pub dir: PathBuf,
+    /// Put all nodes on 127.0.0.1 from this port on (default elsewhere than on Linux: 9041)
+    #[arg(long, value_name = "N")]
+    pub base_port: Option<u16>,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

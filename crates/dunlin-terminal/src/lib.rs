@@ -1,0 +1,28 @@
+//! What both commands say to a person or to a pipe.
+//!
+//! Standard output may be a closed pipe or a full disk, so every line is written with [`say!`], whose error goes up
+//! to [`finish`]: a reader that has seen enough ends the command quietly, anything else is one line and status 1.
+//! Standard error may be gone too: [`complain!`] then says nothing. Neither ever panics, which `println!` does.
+
+mod output;
+mod printable;
+mod status;
+
+pub use output::{Output, Unwritten, write_line};
+pub use printable::printable;
+pub use status::{explain, finish};
+
+/// Writes a line to standard output. Its value is the outcome: hand it on with `?`.
+#[macro_export]
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::write_line(::std::format_args!($($arg)*)) };
+}
+
+/// Writes a line to standard error, if that can be written.
+#[macro_export]
+macro_rules! complain {
+    ($($arg:tt)*) => {{
+        use ::std::io::Write as _;
+        let _ = ::std::writeln!(::std::io::stderr(), $($arg)*);
+    }};
+}
