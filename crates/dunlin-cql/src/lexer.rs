@@ -95,6 +95,18 @@ impl<'a> Lexer<'a> {
         Ok(Token { kind, start, end: self.at })
     }
 
+    /// Where it is, in bytes.
+    #[cfg(test)]
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Passes over the character that the last error was about.
+    #[cfg(test)]
+    pub fn skip_character(&mut self) {
+        self.at += self.text[self.at..].chars().next().map_or(0, char::len_utf8);
+    }
+
     fn error(&self, message: impl Into<String>) -> SyntaxError {
         SyntaxError::at(self.text, self.at, message)
     }
@@ -102,9 +114,9 @@ impl<'a> Lexer<'a> {
     fn skip_blanks(&mut self) -> Result<(), SyntaxError> {
         loop {
             let rest = &self.text[self.at..];
-            let trimmed =
-                rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{feff}' || c == '\u{b}');
-            self.at += rest.len() - trimmed.len();
+            let blanks = crate::splitter::leading_blanks(rest.as_bytes());
+            let trimmed = &rest[blanks..];
+            self.at += blanks;
             if trimmed.starts_with("--") || trimmed.starts_with("//") {
                 self.at += trimmed.find('\n').unwrap_or(trimmed.len());
             } else if let Some(comment) = trimmed.strip_prefix("/*") {

@@ -3,13 +3,43 @@
 //! The splitter sees each byte once, keeps no bytes, and knows just enough of the language not to be
 //! fooled: strings `'...'` and `$$...$$`, quoted names, the three kinds of comments, and that a batch
 //! ends with `APPLY BATCH;` and not at its inner semicolons. It works on bytes, valid UTF-8 or not.
+//!
+//! It also has to be right about text that is wrong: were a batch cut at an inner semicolon because of
+//! something that does not belong there, the rest of it would be executed alone. So `BEGIN BATCH` opens a batch
+//! wherever it stands outside of quotes and comments (with `UNLOGGED`, `LOGGED` or `COUNTER` between, too), batches nest, and
+//! a batch ends at the `;` after `APPLY BATCH` or after anything that starts with `APPLY`. The words are reserved: no
+//! statement but `HELP BEGIN BATCH` may have them otherwise.
+//!
+//! For a whole text there is [`statements`].
+
+mod pieces;
+#[cfg(test)]
+mod tests;
+
+pub use pieces::{Piece, Pieces, Place, Unfinished, statements, without_comments};
 
 /// Finds statement ends in a stream of bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Splitter {
     mode: Mode,
     phase: Phase,
+    /// Batches that are open, one in the other.
+    depth: u32,
     word: Word,
+    /// Bytes since the last statement's end.
+    offset: usize,
+    /// Offset of the first token.
+    first: usize,
+    /// Offset of the word being read, or read last.
+    word_at: usize,
+    /// Offset of the last `BEGIN`.
+    begin: usize,
+    /// Offset of the `BEGIN` of the outermost batch.
+    batch: usize,
+    /// Offset of the quote or comment that the mode is about.
+    mark: usize,
+    /// The quote that was closed last, and the offset behind it: one that opens there again is part of the same.
+    closed: (u8, usize),
 }
 
 /// What the next byte is part of.
@@ -20,6 +50,9 @@ enum Mode {
     Dash,
     Slash,
     Dollar,
+    /// One or two bytes of a byte order mark, which is a blank.
+    Mark1,
+    Mark2,
     Text,
     QuotedName,
     Raw,
@@ -35,37 +68,80 @@ enum Phase {
     /// No token yet.
     #[default]
     Start,
-    /// `BEGIN` so far.
-    Begin,
-    /// Not a batch.
+    /// The statement began with `HELP`: it may name what it likes.
+    Help,
+    /// Not in a batch.
     Plain,
+    /// Not in a batch, the last token is `BEGIN`.
+    Begin,
+    /// The same with `UNLOGGED`, `LOGGED` or `COUNTER` behind it.
+    BeginKind,
+    /// In a batch, at the start of one of its statements.
+    Inner,
     /// In a batch.
     Batch,
+    /// In a batch, the last token is `BEGIN`.
+    BatchBegin,
+    /// The same with `UNLOGGED`, `LOGGED` or `COUNTER` behind it.
+    BatchBeginKind,
     /// In a batch, the last token is `APPLY`.
     BatchApply,
-    /// In a batch, the last two tokens are `APPLY BATCH`.
-    BatchApplied,
+    /// In a batch that the next `;` ends.
+    Applied,
 }
 
 /// The first bytes of the word being read, lower case.
 #[derive(Debug, Clone, Copy, Default)]
 struct Word {
-    bytes: [u8; 6],
+    bytes: [u8; 8],
     length: u8,
 }
 
 impl Word {
+    /// A word that is none of interest.
+    const OTHER: Word = Word { bytes: [0; 8], length: 9 };
+
     fn push(&mut self, byte: u8) {
         if let Some(place) = self.bytes.get_mut(usize::from(self.length)) {
             *place = byte.to_ascii_lowercase();
         }
         // One past the end says "longer than any word of interest".
-        self.length = (self.length + 1).min(7);
+        self.length = (self.length + 1).min(Word::OTHER.length);
     }
 
     fn is(&self, word: &[u8]) -> bool {
         self.bytes.get(..usize::from(self.length)) == Some(word)
     }
+
+    fn is_kind_of_batch(&self) -> bool {
+        self.is(b"unlogged") || self.is(b"logged") || self.is(b"counter")
+    }
+}
+
+/// What an unfinished text leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A string in single quotes.
+    Text,
+    /// A string between `$$`.
+    RawText,
+    /// A name in double quotes.
+    QuotedName,
+    /// A comment between `/*` and `*/`.
+    Comment,
+    /// A batch without its `APPLY BATCH`.
+    Batch,
+    /// A statement of which nothing but the `;` need be missing.
+    Statement,
+}
+
+/// The innermost thing that is open, and its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    /// What it is.
+    pub part: Part,
+    /// Offset of its first byte, counted from the last statement's end.
+    pub offset: usize,
 }
 
 impl Splitter {
@@ -78,36 +154,81 @@ impl Splitter {
     /// `n`-th of them (its `;`), the rest was not looked at and belongs to the next statement. `None`:
     /// all were looked at, and more are needed.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        let end = self.run(bytes);
+        if end.is_some() {
+            *self = Splitter::new();
+        }
+        end
+    }
+
+    /// Whether nothing but blanks and whole comments has been seen since the last statement's end.
+    pub fn is_at_start(&self) -> bool {
+        self.open().is_none()
+    }
+
+    /// What would be unfinished if no more came; `None` at the start.
+    pub fn open(&self) -> Option<Open> {
+        let part = match self.mode {
+            Mode::Text => Part::Text,
+            Mode::QuotedName => Part::QuotedName,
+            Mode::Raw | Mode::RawDollar => Part::RawText,
+            Mode::BlockComment | Mode::BlockCommentStar => Part::Comment,
+            _ => return self.open_statement(),
+        };
+        Some(Open { part, offset: self.mark })
+    }
+
+    fn open_statement(&self) -> Option<Open> {
+        let first = self.first_token()?;
+        let mut ended = self.clone();
+        ended.take_token(true);
+        Some(match (ended.depth, ended.phase) {
+            (0, _) | (1, Phase::Applied) => Open { part: Part::Statement, offset: first },
+            _ => Open { part: Part::Batch, offset: ended.batch },
+        })
+    }
+
+    /// Offset of the first token, if there was one.
+    fn first_token(&self) -> Option<usize> {
+        let begun = matches!(self.mode, Mode::Dash | Mode::Slash | Mode::Dollar | Mode::Mark1 | Mode::Mark2);
+        (begun || self.word.length > 0 || self.phase != Phase::Start).then_some(self.first)
+    }
+
+    /// The same as [`Splitter::feed`], but at the end of a statement everything is left as it is.
+    fn run(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
-            at += self.skip(&bytes[at..]);
+            let skipped = self.skip(&bytes[at..]);
+            at += skipped;
+            self.offset += skipped;
             let Some(&byte) = bytes.get(at) else { break };
             if self.step(byte) {
-                *self = Splitter::new();
                 return Some(at + 1);
             }
             at += 1;
+            self.offset += 1;
         }
         None
     }
 
-    /// Whether nothing but blanks and comments has been seen since the last statement's end.
-    pub fn is_at_start(&self) -> bool {
-        self.phase == Phase::Start
-            && self.word.length == 0
-            && matches!(self.mode, Mode::Open | Mode::LineComment)
-    }
-
     /// How many of the bytes change nothing in the present mode.
-    fn skip(&self, bytes: &[u8]) -> usize {
+    fn skip(&mut self, bytes: &[u8]) -> usize {
         let stop = match self.mode {
             Mode::Text => bytes.iter().position(|b| *b == b'\''),
             Mode::QuotedName => bytes.iter().position(|b| *b == b'"'),
             Mode::Raw => bytes.iter().position(|b| *b == b'$'),
             Mode::LineComment => bytes.iter().position(|b| *b == b'\n'),
             Mode::BlockComment => bytes.iter().position(|b| *b == b'*'),
-            Mode::Open if self.phase == Phase::Plain => {
-                bytes.iter().position(|b| matches!(b, b'\'' | b'"' | b'$' | b'-' | b'/' | b';'))
+            // The one word of interest here begins with a B.
+            Mode::Open if self.phase == Phase::Plain && matches!(self.word.length, 0 | 9) => {
+                let stop = bytes
+                    .iter()
+                    .position(|b| matches!(b, b'\'' | b'"' | b'$' | b'-' | b'/' | b';' | b'b' | b'B'))
+                    .unwrap_or(bytes.len());
+                if let Some(last) = bytes[..stop].last() {
+                    self.word = if is_of_word(*last) { Word::OTHER } else { Word::default() };
+                }
+                return stop;
             }
             _ => Some(0),
         };
@@ -123,15 +244,19 @@ impl Splitter {
                 self.take_token(false);
                 self.mode = Mode::Raw;
             }
-            (Mode::Dash | Mode::Slash | Mode::Dollar, _) => {
+            (Mode::Mark1, 0xbb) => self.mode = Mode::Mark2,
+            (Mode::Mark2, 0xbf) => self.mode = Mode::Open,
+            (Mode::Dash | Mode::Slash | Mode::Dollar | Mode::Mark1 | Mode::Mark2, _) => {
                 self.take_token(false);
                 return self.step_open(byte);
             }
             (Mode::Open, _) => return self.step_open(byte),
-            (Mode::Text, b'\'') | (Mode::QuotedName, b'"') | (Mode::RawDollar, b'$') => {
-                self.mode = Mode::Open
+            (Mode::Text, b'\'') | (Mode::QuotedName, b'"') => {
+                self.closed = (byte, self.offset + 1);
+                self.mode = Mode::Open;
             }
             (Mode::Raw, b'$') => self.mode = Mode::RawDollar,
+            (Mode::RawDollar, b'$') => self.mode = Mode::Open,
             (Mode::RawDollar, _) => self.mode = Mode::Raw,
             (Mode::LineComment, b'\n') | (Mode::BlockCommentStar, b'/') => self.mode = Mode::Open,
             (Mode::BlockComment, b'*') => self.mode = Mode::BlockCommentStar,
@@ -144,28 +269,63 @@ impl Splitter {
 
     fn step_open(&mut self, byte: u8) -> bool {
         self.mode = Mode::Open;
-        if byte.is_ascii_alphanumeric() || byte == b'_' {
+        if is_of_word(byte) {
+            if self.word.length == 0 {
+                self.start_token();
+                self.word_at = self.offset;
+            }
             self.word.push(byte);
             return false;
         }
         self.take_token(true);
+        if is_blank(byte) {
+            return false;
+        }
+        if byte == b';' {
+            return self.take_semicolon();
+        }
+        self.start_token();
         match byte {
-            b';' if matches!(self.phase, Phase::Batch | Phase::BatchApply) => self.phase = Phase::Batch,
-            b';' => return true,
-            b'-' => self.mode = Mode::Dash,
-            b'/' => self.mode = Mode::Slash,
-            b'$' => self.mode = Mode::Dollar,
-            b'\'' => {
+            b'-' => self.open_at(Mode::Dash),
+            b'/' => self.open_at(Mode::Slash),
+            b'$' => self.open_at(Mode::Dollar),
+            0xef => self.open_at(Mode::Mark1),
+            b'\'' | b'"' => {
                 self.take_token(false);
-                self.mode = Mode::Text;
+                let mode = if byte == b'"' { Mode::QuotedName } else { Mode::Text };
+                if self.closed == (byte, self.offset) {
+                    // A doubled quote: still what was open before.
+                    self.mode = mode;
+                } else {
+                    self.open_at(mode);
+                }
             }
-            b'"' => {
-                self.take_token(false);
-                self.mode = Mode::QuotedName;
-            }
-            _ if byte.is_ascii_whitespace() => {}
             _ => self.take_token(false),
         }
+        false
+    }
+
+    fn open_at(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.mark = self.offset;
+    }
+
+    /// Notes the place of the statement's first token; what then turns out a comment is followed by a better one.
+    fn start_token(&mut self) {
+        if self.phase == Phase::Start && self.word.length == 0 {
+            self.first = self.offset;
+        }
+    }
+
+    /// A `;`; true if the statement ends with it.
+    fn take_semicolon(&mut self) -> bool {
+        if self.phase == Phase::Applied {
+            self.depth -= 1;
+        }
+        if self.depth == 0 {
+            return true;
+        }
+        self.phase = Phase::Inner;
         false
     }
 
@@ -178,103 +338,60 @@ impl Splitter {
         } else {
             std::mem::take(&mut self.word)
         };
+        if token.is(b"begin") {
+            self.begin = self.word_at;
+        }
         self.phase = match self.phase {
-            Phase::Start if token.is(b"begin") => Phase::Begin,
-            Phase::Begin if token.is(b"batch") => Phase::Batch,
-            Phase::Start | Phase::Begin | Phase::Plain => Phase::Plain,
-            Phase::BatchApply if token.is(b"batch") => Phase::BatchApplied,
-            Phase::Batch | Phase::BatchApply | Phase::BatchApplied if token.is(b"apply") => Phase::BatchApply,
-            Phase::Batch | Phase::BatchApply | Phase::BatchApplied => Phase::Batch,
+            Phase::Help => Phase::Help,
+            Phase::Applied => Phase::Applied,
+            Phase::Start if token.is(b"help") => Phase::Help,
+            Phase::Begin | Phase::BeginKind | Phase::BatchBegin | Phase::BatchBeginKind
+                if token.is(b"batch") =>
+            {
+                if self.depth == 0 {
+                    self.batch = self.begin;
+                }
+                self.depth = self.depth.saturating_add(1);
+                Phase::Inner
+            }
+            Phase::Begin if token.is_kind_of_batch() => Phase::BeginKind,
+            Phase::Start | Phase::Plain | Phase::Begin | Phase::BeginKind => {
+                if token.is(b"begin") {
+                    Phase::Begin
+                } else {
+                    Phase::Plain
+                }
+            }
+            Phase::BatchBegin if token.is_kind_of_batch() => Phase::BatchBeginKind,
+            Phase::Inner if token.is(b"apply") => Phase::Applied,
+            Phase::BatchApply if token.is(b"batch") => Phase::Applied,
+            _ if token.is(b"begin") => Phase::BatchBegin,
+            _ if token.is(b"apply") => Phase::BatchApply,
+            _ => Phase::Batch,
         };
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Statements and the unfinished rest, fed in pieces of that many bytes.
-    fn split(text: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
-        let (mut splitter, mut found, mut rest) = (Splitter::new(), Vec::new(), Vec::new());
-        for mut piece in text.chunks(piece) {
-            while let Some(end) = splitter.feed(piece) {
-                rest.extend_from_slice(&piece[..end]);
-                found.push(std::mem::take(&mut rest));
-                piece = &piece[end..];
-            }
-            rest.extend_from_slice(piece);
-        }
-        (found, rest)
-    }
-
-    fn check(text: &str, expected: &[&str], rest: &str) {
-        for piece in [1, 2, 3, 1000] {
-            let (found, left) = split(text.as_bytes(), piece);
-            let found: Vec<_> = found.iter().map(|s| std::str::from_utf8(s).unwrap()).collect();
-            assert_eq!(found, expected, "in pieces of {piece}");
-            assert_eq!(left, rest.as_bytes(), "in pieces of {piece}");
+/// How many bytes at the beginning are blanks or whole byte order marks, which say nothing before a statement.
+pub fn leading_blanks(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        if is_blank(*byte) {
+            at += 1;
+        } else if bytes[at..].starts_with("\u{feff}".as_bytes()) {
+            at += 3;
+        } else {
+            break;
         }
     }
+    at
+}
 
-    #[test]
-    fn semicolons_end_statements_outside_of_quotes_and_comments() {
-        check("a;b;c", &["a;", "b;"], "c");
-        check("INSERT 'a;''b;';x", &["INSERT 'a;''b;';"], "x");
-        check("$$a;'$b$$;x$;$$$;", &["$$a;'$b$$;", "x$;"], "$$$;");
-        check("\"a;\"\"\";x", &["\"a;\"\"\";"], "x");
-        check(
-            "a -- b;\n;c // d;\n;/* ;*/ e /*/;**/;",
-            &["a -- b;\n;", "c // d;\n;", "/* ;*/ e /*/;**/;"],
-            "",
-        );
-        check("a - b; c / d;", &["a - b;", " c / d;"], "");
-        check("a-;b/;c$;", &["a-;", "b/;", "c$;"], "");
-        check(";;", &[";", ";"], "");
-    }
+/// ASCII white space and the vertical tab: what the lexer passes over too.
+pub(crate) fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
 
-    #[test]
-    fn a_batch_ends_with_apply_batch() {
-        let batch = "begin BATCH insert 'x;'; delete; APPLY /* ; */ Batch;";
-        check(&format!("{batch}next;"), &[batch, "next;"], "");
-        check("BEGIN BATCH a APPLY BATCH;b", &["BEGIN BATCH a APPLY BATCH;"], "b");
-        check("BEGIN;BATCH;", &["BEGIN;", "BATCH;"], "");
-        check("x BEGIN BATCH;", &["x BEGIN BATCH;"], "");
-        check("BEGIN \"BATCH\";", &["BEGIN \"BATCH\";"], "");
-        check(
-            "BEGIN BATCH APPLY x BATCH; 'APPLY' BATCH; APPLY BATCHES;",
-            &[],
-            "BEGIN BATCH APPLY x BATCH; 'APPLY' BATCH; APPLY BATCHES;",
-        );
-    }
-
-    #[test]
-    fn blanks_and_comments_are_not_a_statement() {
-        let at_start = |text: &str| {
-            let mut splitter = Splitter::new();
-            let mut rest = text.as_bytes();
-            while let Some(end) = splitter.feed(rest) {
-                rest = &rest[end..];
-            }
-            splitter.is_at_start()
-        };
-        assert!(at_start(""));
-        assert!(at_start(" \n -- x\n /* y */ "));
-        assert!(at_start("a; "));
-        assert!(!at_start("a; b"));
-        assert!(!at_start("'"));
-    }
-
-    proptest! {
-        #[test]
-        fn pieces_do_not_matter(text in r#"[ab;'"$\-/*\n ]{0,60}"#, piece in 1usize..7) {
-            prop_assert_eq!(split(text.as_bytes(), piece), split(text.as_bytes(), 1000));
-        }
-
-        #[test]
-        fn nothing_is_lost(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let (found, rest) = split(&bytes, 5);
-            prop_assert_eq!([found.concat(), rest].concat(), bytes);
-        }
-    }
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
