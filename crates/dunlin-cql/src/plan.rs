@@ -13,6 +13,7 @@ use crate::limits::PAGE_ROWS_DEFAULT;
 use crate::operation::{Describe, Operation};
 use crate::statement::{DescribeStatement, Statement};
 use crate::{help, system as system_tables};
+use dunlin_types::limits::VALUE_BYTES_MAX;
 use dunlin_types::schema::Schema;
 use dunlin_types::{Consistency, ErrorCode};
 use lookup::Lookup;
@@ -30,6 +31,8 @@ pub struct SessionState {
     pub tracing: bool,
     /// Set by a successful `LOGIN`.
     pub user: Option<String>,
+    /// Longest value that a write may have, bytes: the node's setting, which no statement changes.
+    pub value_bytes_max: usize,
 }
 
 impl Default for SessionState {
@@ -40,6 +43,7 @@ impl Default for SessionState {
             page_rows: Some(PAGE_ROWS_DEFAULT),
             tracing: false,
             user: None,
+            value_bytes_max: VALUE_BYTES_MAX,
         }
     }
 }
@@ -48,7 +52,7 @@ impl Default for SessionState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct PlanError {
-    /// INVALID, or ALREADY_EXISTS.
+    /// INVALID, ALREADY_EXISTS or TOO_LARGE.
     pub code: ErrorCode,
     /// For a person: what is wrong and what would be right.
     pub message: String,
@@ -58,6 +62,10 @@ type Planned<T> = Result<T, PlanError>;
 
 fn invalid(message: impl Into<String>) -> PlanError {
     PlanError { code: ErrorCode::Invalid, message: message.into() }
+}
+
+fn too_large(message: impl Into<String>) -> PlanError {
+    PlanError { code: ErrorCode::TooLarge, message: message.into() }
 }
 
 /// Checks a statement and fills in its defaults.

@@ -7,6 +7,7 @@ mod reader;
 
 use bytes::Bytes;
 use dunlin_types::ErrorCode;
+use dunlin_types::error::Applied;
 
 pub use reader::{ReplyError, ReplyReader};
 
@@ -177,6 +178,11 @@ impl From<crate::SyntaxError> for Reply {
 
 impl From<crate::PlanError> for Reply {
     fn from(error: crate::PlanError) -> Reply {
-        Reply::error(error.code, error.message)
+        let reply = Reply::error(error.code, error.message);
+        match error.code {
+            // As everywhere else where something is too large.
+            ErrorCode::TooLarge => reply.with("applied", Applied::No.name()),
+            _ => reply,
+        }
     }
 }

@@ -88,6 +88,7 @@ pub(crate) fn clients(config: &Config) -> ClientSettings {
         write_timeout: Duration::from_millis(config.replication.write_timeout_ms),
         connections: config.limits.connections,
         statement_bytes: config.limits.statement_size_max.to_usize(),
+        value_bytes: config.limits.value_size_max.to_usize(),
         pipeline: config.limits.pipeline,
         ..ClientSettings::default()
     }
@@ -124,4 +125,32 @@ fn literal(key: &'static str, address: &str) -> Result<SocketAddr, ConfigError> 
     address
         .parse()
         .map_err(|_| ConfigError::Invalid { key, message: format!("{address:?} is not a literal address") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_on_statements_reaches_the_client_port() {
+        let shown = |text: &str| {
+            let config = Config::parse("dunlin.toml", text, &[]).unwrap();
+            format!("{:?}", clients(&config))
+        };
+        let usual = shown("");
+        for setting in [
+            "connections = 7",
+            "pipeline = 7",
+            "statement_size_max = \"7 MiB\"",
+            "value_size_max = \"7 KiB\"",
+            "statements = 7",
+            "latency_target_ms = 7",
+            "queue_wait_ms = 7",
+        ] {
+            assert_ne!(shown(&format!("[limits]\n{setting}\n")), usual, "{setting}");
+        }
+        for setting in ["read_timeout_ms = 7", "write_timeout_ms = 7"] {
+            assert_ne!(shown(&format!("[replication]\n{setting}\n")), usual, "{setting}");
+        }
+    }
 }

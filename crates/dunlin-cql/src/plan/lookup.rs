@@ -1,12 +1,11 @@
 //! Names to definitions, with errors that name the right one.
 
-use super::{Planned, SessionState, invalid};
+use super::{Planned, SessionState, invalid, too_large};
 use crate::literal::Literal;
 use crate::name::{Quoted, TableName};
 use crate::system;
 use crate::value;
 use bytes::Bytes;
-use dunlin_types::limits::VALUE_BYTES_MAX;
 use dunlin_types::schema::{KeyspaceDef, Schema};
 use dunlin_types::{Key, TableDef};
 use std::sync::Arc;
@@ -125,20 +124,23 @@ pub(super) fn key(table: &TableDef, literal: Literal) -> Planned<Key> {
     let bytes = value::key_bytes(table.key_type, literal).map_err(|e| {
         invalid(format!("the key {} is {}: {e}", Quoted(&table.key_column), table.key_type.name()))
     })?;
-    Key::new(bytes).map_err(|e| invalid(e.to_string()))
+    Key::new(bytes).map_err(|e| match e.length {
+        0 => invalid(e.to_string()),
+        _ => too_large(e.to_string()),
+    })
 }
 
-/// The value of a constant.
-pub(super) fn value(table: &TableDef, literal: Literal) -> Planned<Bytes> {
+/// The value of a constant, of at most so many bytes.
+pub(super) fn value(table: &TableDef, literal: Literal, bytes_max: usize) -> Planned<Bytes> {
     if literal == Literal::Null {
         return Err(invalid("a value cannot be null; DELETE removes a key"));
     }
     let bytes = value::value_bytes(table.value_type, literal).map_err(|e| {
         invalid(format!("the value {} is {}: {e}", Quoted(&table.value_column), table.value_type.name()))
     })?;
-    if bytes.len() > VALUE_BYTES_MAX {
-        return Err(invalid(format!(
-            "a value is at most {VALUE_BYTES_MAX} bytes long, this one has {}",
+    if bytes.len() > bytes_max {
+        return Err(too_large(format!(
+            "a value is at most {bytes_max} bytes long, this one has {}",
             bytes.len()
         )));
     }

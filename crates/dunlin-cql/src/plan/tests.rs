@@ -5,7 +5,7 @@ use crate::system::SystemTable;
 use crate::{describe, parse};
 use bytes::Bytes;
 use dunlin_types::schema::{
-    Compaction, Compression, ConflictMode, KeyspaceDef, Replication, TableDef, TableId,
+    Compaction, Compression, ConflictMode, KeyspaceDef, Replication, TableDef, TableId, ValueType,
 };
 use dunlin_types::{HostId, Key, Micros, Token, TokenRange};
 use proptest::prelude::*;
@@ -16,11 +16,15 @@ use std::time::Duration;
 fn define(schema: &mut Schema, statement: &str) {
     let stamp = (Micros(schema.stamp_max().0 + 1), HostId([1; 16]));
     match plan(parse(statement).unwrap(), schema, &SessionState::default()).unwrap() {
-        Operation::Schema(SchemaChange::CreateKeyspace(def)) => {
+        Operation::Nothing => {}
+        Operation::Schema(SchemaChange::CreateKeyspace(def) | SchemaChange::AlterKeyspace(def)) => {
             schema.set_keyspace(&def.name.clone(), stamp, Some(def));
         }
         Operation::Schema(SchemaChange::CreateTable(mut def)) => {
             def.id = TableId(stamp.0.0);
+            schema.set_table(&def.keyspace.clone(), &def.name.clone(), stamp, Some(def));
+        }
+        Operation::Schema(SchemaChange::AlterTable(def)) => {
             schema.set_table(&def.keyspace.clone(), &def.name.clone(), stamp, Some(def));
         }
         other => panic!("not a definition: {other:?}"),
@@ -274,6 +278,102 @@ fn what_does_not_fit_is_invalid_in_a_sentence() {
 }
 
 #[test]
+fn values_and_keys_have_a_longest() {
+    let session = SessionState { value_bytes_max: 8, ..SessionState::default() };
+    let check = |statement: &str, message: Option<&str>| {
+        let planned = plan(parse(statement).unwrap(), &schema(), &session);
+        match (planned, message) {
+            (Ok(_), None) => {}
+            (Err(error), Some(message)) => {
+                assert_eq!((error.code, error.message.as_str()), (ErrorCode::TooLarge, message));
+                assert_eq!(crate::Reply::from(error).field("applied"), Some("no"));
+            }
+            (other, _) => panic!("{statement}: {other:?}"),
+        }
+    };
+    let id = "550e8400-e29b-41d4-a716-446655440000";
+    let text = "a value is at most 8 bytes long, this one has 9";
+    check("INSERT INTO kv (key, value) VALUES ('a', '12345678')", None);
+    check("INSERT INTO kv (key, value) VALUES ('a', '123456789')", Some(text));
+    check("INSERT INTO kv (key, value) VALUES ('a', '1234567é')", Some(text));
+    check("UPDATE kv SET value = $$123456789$$ WHERE key = 'a'", Some(text));
+    check(&format!("INSERT INTO fast.\"Blobs\" (k, v) VALUES ({id}, 0x{})", "ab".repeat(8)), None);
+    check(&format!("UPDATE fast.\"Blobs\" SET v = 0x{} WHERE k = {id}", "ab".repeat(9)), Some(text));
+    check("INSERT INTO lww (k, v) VALUES (1, 1.5)", None);
+    check(
+        "BEGIN BATCH DELETE FROM kv WHERE key = 'a'; INSERT INTO kv (key, value) VALUES ('b', '123456789'); APPLY BATCH",
+        Some(&format!("statement 2 of the batch: {text}")),
+    );
+    let long = "k".repeat(65_536);
+    let key = "a key is 1 to 65535 bytes long, this one has 65536";
+    check(&format!("SELECT * FROM kv WHERE key = '{}'", &long[1..]), None);
+    check(&format!("SELECT * FROM kv WHERE key = '{long}'"), Some(key));
+    check(&format!("SELECT * FROM kv WHERE key IN ('a', '{long}')"), Some(key));
+    check(&format!("INSERT INTO kv (key, value) VALUES ('{long}', 'x')"), Some(key));
+    check(&format!("UPDATE kv SET value = 'x' WHERE key = '{long}'"), Some(key));
+    check(&format!("DELETE FROM kv WHERE key = '{long}'"), Some(key));
+    check(
+        &format!("BEGIN BATCH DELETE FROM kv WHERE key = '{long}'; APPLY BATCH"),
+        Some(&format!("statement 1 of the batch: {key}")),
+    );
+}
+
+/// The bounds of [`crate::limits`], each at its last good and its first bad value.
+#[test]
+fn every_bound_of_the_language_holds() {
+    fn answer(statement: &str) -> Result<(), String> {
+        let parsed = parse(statement).map_err(|error| error.message)?;
+        let planned = plan(parsed, &schema(), &SessionState::default());
+        planned.map(|_| ()).map_err(|error| error.message)
+    }
+    fn check(most: usize, message: &str, statement: impl Fn(usize) -> String) {
+        let good = answer(&statement(most));
+        assert_eq!(good.as_ref().err().filter(|e| e.contains(message)), None, "{message}");
+        let bad = answer(&statement(most + 1)).unwrap_err();
+        assert!(bad.contains(message), "{bad:?} does not say {message:?}");
+    }
+    let many = |n: usize, text: &str| vec![text; n].join(", ");
+    check(64, "more than 64 options", |n| {
+        format!("ALTER TABLE kv WITH {}", vec!["comment = 'x'"; n].join(" AND "))
+    });
+    check(64, "more than 64 entries", |n| {
+        format!("ALTER KEYSPACE fast WITH replication = {{{}}}", many(n, "'class': 'x'"))
+    });
+    check(64, "more than 64 columns", |n| format!("CREATE TABLE t ({})", many(n, "k text")));
+    check(64, "more than 64 columns", |n| format!("INSERT INTO kv ({}) VALUES ('a')", many(n, "key")));
+    check(64, "more than 64 values", |n| format!("INSERT INTO kv (key) VALUES ({})", many(n, "'a'")));
+    check(64, "more than 64 items", |n| format!("SELECT {} FROM kv", many(n, "key")));
+    check(8, "nested too deep", |n| format!("CREATE TABLE t (k {}text)", "list<".repeat(n)));
+    check(48, "1 to 48 letters", |n| format!("CREATE TABLE {} (k text PRIMARY KEY, v text)", "t".repeat(n)));
+    check(48, "1 to 48 letters", |n| {
+        format!(
+            "CREATE KEYSPACE {} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}",
+            "k".repeat(n)
+        )
+    });
+    check(48, "at most 48 bytes", |n| format!("CREATE TABLE t ({} text PRIMARY KEY, v text)", "c".repeat(n)));
+    check(16, "is 1 to 16", |n| {
+        format!("ALTER KEYSPACE fast WITH replication = {{'class': 'NetworkTopologyStrategy', 'a': {n}}}")
+    });
+    check(16, "at most 32 replicas", |n| {
+        format!("ALTER KEYSPACE fast WITH replication = {{'class': 'NetworkTopologyStrategy', 'a': 15, 'b': {}, 'c': 1}}", n.min(16))
+            .replace("'c': 1", if n > 16 { "'c': 2" } else { "'c': 1" })
+    });
+    check(4096, "at most 4096 bytes", |n| format!("ALTER TABLE kv WITH comment = '{}'", "c".repeat(n)));
+    check(630_720_000, "a TTL is 0", |n| format!("UPDATE kv USING TTL {n} SET value = 'x' WHERE key = 'a'"));
+    check(630_720_000, "seconds from 0 to", |n| format!("ALTER TABLE kv WITH default_time_to_live = {n}"));
+    check(120, "at most 120 s", |n| format!("SELECT * FROM kv USING TIMEOUT {n}s"));
+    check(100_000, "1 to 100000 rows", |n| format!("PAGING {n}"));
+    check(256 << 10, "longer than any", |n| {
+        format!("DELETE FROM kv USING CONTEXT '{}' WHERE key = 'a'", "x".repeat(n))
+    });
+    check(10_000, "more than 10000 keys", |n| format!("SELECT * FROM kv WHERE key IN ({})", many(n, "'a'")));
+    check(10_000, "more than 10000 statements", |n| {
+        format!("BEGIN BATCH {} APPLY BATCH", "DELETE FROM kv WHERE key = 'a'; ".repeat(n))
+    });
+}
+
+#[test]
 fn definitions_that_are_there_already() {
     let statement = "CREATE TABLE IF NOT EXISTS kv (key text PRIMARY KEY, value text)";
     assert_eq!(planned(statement), Ok(Operation::Nothing));
@@ -336,7 +436,7 @@ fn system_tables_pick_rows() {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    "[a-z'\\\\é \t;\"$-]{0,12}"
+    "[a-z'\\\\é \t\r\n;\"$/*\u{feff}-]{0,12}"
 }
 
 fn keyspace_def() -> impl Strategy<Value = KeyspaceDef> {
@@ -390,6 +490,92 @@ fn table_def() -> impl Strategy<Value = TableDef> {
     )
 }
 
+/// What a cluster has from founding.
+fn founded() -> Schema {
+    let mut schema = Schema::default();
+    define(
+        &mut schema,
+        "CREATE KEYSPACE dunlin WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+    );
+    define(&mut schema, "CREATE TABLE dunlin.kv (key text PRIMARY KEY, value text)");
+    schema
+}
+
+/// Definitions without what is drawn anew when they are played back.
+fn definitions(schema: &Schema) -> (Vec<KeyspaceDef>, Vec<TableDef>) {
+    let tables = schema.tables().map(|def| TableDef { id: TableId(0), ..def.clone() });
+    (schema.keyspaces().cloned().collect(), tables.collect())
+}
+
+#[test]
+fn a_description_speaks_of_the_founding_table_as_of_one_that_is_there() {
+    let mut schema = founded();
+    let statements = describe::schema(&schema);
+    let starts = [
+        "CREATE KEYSPACE IF NOT EXISTS dunlin",
+        "ALTER KEYSPACE dunlin",
+        "CREATE TABLE IF NOT EXISTS dunlin.kv",
+        "ALTER TABLE dunlin.kv",
+    ];
+    assert_eq!(statements.len(), starts.len());
+    assert!(
+        statements.iter().zip(starts).all(|(statement, start)| statement.starts_with(start)),
+        "{statements:?}"
+    );
+    // A table of another kind under its name is not passed over.
+    let stamp = (Micros(schema.stamp_max().0 + 1), HostId([1; 16]));
+    let other = TableDef { value_type: ValueType::Blob, ..schema.table("dunlin", "kv").unwrap().clone() };
+    schema.set_table("dunlin", "kv", stamp, Some(other));
+    assert!(
+        describe::schema(&schema)[2].starts_with("CREATE TABLE dunlin.kv (key text PRIMARY KEY, value blob)")
+    );
+}
+
+/// A schema: the founding one with other options, and keyspaces and tables beside it.
+fn any_schema() -> impl Strategy<Value = Schema> {
+    let keyspaces = prop::collection::vec((keyspace_def(), prop::collection::vec(table_def(), 0..4)), 0..4);
+    (keyspaces, prop::option::of(keyspace_def()), prop::option::of(table_def())).prop_map(
+        |(keyspaces, founding, kv)| {
+            let mut schema = founded();
+            let mut clock = schema.stamp_max().0;
+            let mut stamp = || {
+                clock += 1;
+                (Micros(clock), HostId([1; 16]))
+            };
+            if let Some(def) = founding {
+                schema.set_keyspace("dunlin", stamp(), Some(KeyspaceDef { name: "dunlin".into(), ..def }));
+            }
+            if let Some(def) = kv {
+                let there = schema.table("dunlin", "kv").unwrap().clone();
+                let altered = TableDef {
+                    default_time_to_live_s: def.default_time_to_live_s,
+                    gc_grace_s: def.gc_grace_s,
+                    compaction: def.compaction,
+                    compression: def.compression,
+                    speculative_retry: def.speculative_retry,
+                    comment: def.comment,
+                    ..there
+                };
+                schema.set_table("dunlin", "kv", stamp(), Some(altered));
+            }
+            for (keyspace, tables) in keyspaces {
+                let name = keyspace.name.clone();
+                schema.set_keyspace(&name, stamp(), Some(keyspace));
+                for def in tables {
+                    let table = def.name.clone();
+                    schema.set_table(
+                        &name,
+                        &table,
+                        stamp(),
+                        Some(TableDef { keyspace: name.clone(), ..def }),
+                    );
+                }
+            }
+            schema
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
@@ -406,5 +592,24 @@ proptest! {
         let statement = parse(&describe::table(&def)).unwrap();
         let operation = plan(statement, &schema(), &SessionState::default()).unwrap();
         prop_assert_eq!(operation, Operation::Schema(SchemaChange::CreateTable(def)));
+    }
+
+    #[test]
+    fn a_described_schema_played_back_is_the_same(described in any_schema()) {
+        let statements = describe::schema(&described);
+        let text = statements.join("\n");
+        // As a file: cut as the tools cut it.
+        let cut: Vec<_> = crate::splitter::statements(&text).map(|piece| piece.text).collect();
+        prop_assert_eq!(&cut, &statements);
+        for mut schema in [Schema::default(), founded()] {
+            cut.iter().for_each(|statement| define(&mut schema, statement));
+            prop_assert_eq!(definitions(&schema), definitions(&described));
+            prop_assert_eq!(&describe::schema(&schema), &statements);
+        }
+        for def in described.keyspaces() {
+            let mut schema = founded();
+            describe::keyspace_and_tables(&described, &def.name).iter().for_each(|s| define(&mut schema, s));
+            prop_assert_eq!(schema.keyspace(&def.name), Some(def));
+        }
     }
 }

@@ -24,12 +24,12 @@ impl Lookup<'_> {
         let (key, value) = match statement {
             WriteStatement::Insert { columns, values, .. } => {
                 let (k, v) = insert_cells(table, &columns, values)?;
-                (key(table, k)?, Some(value(table, v)?))
+                (key(table, k)?, Some(value(table, v, self.session.value_bytes_max)?))
             }
             WriteStatement::Update { column, value: v, key_column, key: k, .. } => {
                 check_value_column(table, &column)?;
                 check_key_column(table, &key_column)?;
-                (key(table, k)?, Some(value(table, v)?))
+                (key(table, k)?, Some(value(table, v, self.session.value_bytes_max)?))
             }
             WriteStatement::Delete { key_column, key: k, .. } => {
                 check_key_column(table, &key_column)?;

@@ -84,6 +84,8 @@ pub struct ClientSettings {
     pub connections: usize,
     /// Longest statement, bytes.
     pub statement_bytes: usize,
+    /// Longest value that a write may have, bytes. Longer ones that are stored can be read.
+    pub value_bytes: usize,
     /// Statements of one connection that are read before the first is answered.
     pub pipeline: usize,
     /// Statements of one connection that are worked on beside each other.
@@ -115,6 +117,7 @@ impl Default for ClientSettings {
             },
             connections: dunlin_types::limits::CONNECTIONS_MAX,
             statement_bytes: dunlin_types::limits::STATEMENT_BYTES_MAX,
+            value_bytes: dunlin_types::limits::VALUE_BYTES_MAX,
             pipeline: dunlin_types::limits::PIPELINE_MAX,
             pipeline_in_parallel: 128,
             input_bytes: 512 << 20,

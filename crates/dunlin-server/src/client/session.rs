@@ -50,7 +50,9 @@ impl Session {
     /// A new session with the defaults.
     pub fn new(services: Arc<ClientServices>) -> Session {
         let number = services.stats.sessions.fetch_add(1, Ordering::Relaxed);
-        Session { services, state: SessionState::default(), number, ended: false }
+        let state =
+            SessionState { value_bytes_max: services.settings.value_bytes, ..SessionState::default() };
+        Session { services, state, number, ended: false }
     }
 
     /// What the session has set.

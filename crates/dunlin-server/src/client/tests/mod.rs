@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods)] // this file is the test's seam: clock, timers, tasks
 
 mod admission;
+mod limits;
 mod session;
 mod wire;
 

@@ -15,14 +15,14 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-struct Wire {
+pub struct Wire {
     stream: DuplexStream,
     reader: ReplyReader,
     server: JoinHandle<std::io::Result<()>>,
 }
 
 impl Wire {
-    fn connect(node: &TestNode) -> Wire {
+    pub fn connect(node: &TestNode) -> Wire {
         Wire::draining(node, std::future::pending())
     }
 
@@ -34,7 +34,7 @@ impl Wire {
         Wire { stream, reader: ReplyReader::new(64 << 20), server }
     }
 
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
@@ -50,12 +50,12 @@ impl Wire {
         }
     }
 
-    async fn text(&mut self) -> String {
+    pub async fn text(&mut self) -> String {
         String::from_utf8(self.reply().await.to_bytes()).unwrap()
     }
 
     /// Whether nothing comes for a moment.
-    async fn is_silent(&mut self) -> bool {
+    pub async fn is_silent(&mut self) -> bool {
         let pause = tokio::time::sleep(Duration::from_millis(30));
         tokio::select! { biased; _ = self.reply() => false, () = pause => true }
     }
