@@ -1,5 +1,6 @@
 //! What can be expected at a place of a statement, and the error when it is not there.
 
+use crate::splitter::Part;
 use std::fmt;
 
 /// Text that is not a statement, with the place (from 1, in characters) and what was expected there.
@@ -25,6 +26,32 @@ impl SyntaxError {
             line: count(before.matches('\n').count() + 1),
             column: count(before[line_start..].chars().count() + 1),
         }
+    }
+}
+
+impl SyntaxError {
+    /// The error for a text that ends while something is open, which starts at a byte offset of `text`.
+    pub fn unfinished(text: &str, offset: usize, part: Part) -> SyntaxError {
+        let (missing, what) = match part {
+            Part::Text => ("'", "string that starts here"),
+            Part::RawText => ("$$", "string that starts here"),
+            Part::QuotedName => ("\"", "name that starts here"),
+            Part::Comment => ("*/", "comment that starts here"),
+            Part::Batch => ("APPLY BATCH;", "batch that starts here"),
+            Part::Statement => (";", "statement"),
+        };
+        let hint = if part == Part::Text { backslash_hint(text) } else { "" };
+        let message = format!("expected {missing} to end the {what}, found the end of the input{hint}");
+        SyntaxError::at(text, offset, message)
+    }
+}
+
+/// What to say where a text has `\'`, which other languages have for a quote in a string.
+pub(crate) fn backslash_hint(text: &str) -> &'static str {
+    if text.contains("\\'") {
+        "; a quote in a string is doubled, as in 'it''s': a backslash escapes nothing"
+    } else {
+        ""
     }
 }
 

@@ -5,11 +5,13 @@
 //! this task. What changes the session, the schema, or many keys waits until all before it is answered.
 
 use super::budget::Budget;
-use super::input::{Frame, Input, Refused, binary_error};
+use super::greeting::Foreign;
+use super::input::{Frame, Input, Left, Refused};
 use super::pipeline::Pipeline;
 use super::services::ClientServices;
 use super::session::{Prepared, Session};
-use dunlin_cql::{Reply, SyntaxError};
+use super::stream::{self, ClientStream};
+use dunlin_cql::Reply;
 use dunlin_types::ErrorCode;
 use dunlin_types::runtime::BoxFuture;
 use std::future::poll_fn;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 /// While this many bytes wait to be sent, no new statement is started.
 const BACKLOG_BYTES: usize = 256 << 10;
@@ -27,10 +29,8 @@ const BACKLOG_BYTES: usize = 256 << 10;
 const STATEMENTS_A_TURN: u32 = 16;
 /// An output buffer larger than this is not kept.
 const OUTPUT_KEPT_BYTES: usize = 64 << 10;
-/// How long, and for how many bytes, a connection that the server closes is still read, so that the peer
-/// gets the last answer.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 64 << 20;
+/// How long a connection that the server closes is still read, so that the peer gets the last answer.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// One client connection.
 pub(super) struct Connection<S> {
@@ -46,6 +46,10 @@ pub(super) struct Connection<S> {
     flushed: bool,
     /// The input held no whole statement when last looked at.
     starved: bool,
+    /// Bytes were read since it was last looked whether they leave something to answer.
+    unacknowledged: bool,
+    /// The peer turned out to speak another protocol.
+    foreign: Option<Foreign>,
     /// The peer may still send.
     reading: bool,
     /// The node is stopping.
@@ -70,7 +74,7 @@ enum Turn {
     Yielded,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
+impl<S: ClientStream> Connection<S> {
     pub fn new(stream: S, services: Arc<ClientServices>, budget: Arc<Budget>) -> Connection<S> {
         let input = Input::new(services.settings.statement_bytes, budget);
         Connection {
@@ -84,6 +88,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             sent: 0,
             flushed: true,
             starved: true,
+            unacknowledged: false,
+            foreign: None,
             reading: true,
             draining: false,
             closing: false,
@@ -93,8 +99,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         }
     }
 
-    /// Serves until the peer is done or gone, `QUIT`, or `drain` ends: then what was taken is still answered.
-    pub async fn run(mut self, drain: impl Future<Output = ()> + Send) -> io::Result<()> {
+    /// Serves until the peer is done or gone, `QUIT`, or `drain` ends: then what was taken is still answered. Returns
+    /// the protocol of a peer that came here by mistake.
+    pub async fn run(mut self, drain: impl Future<Output = ()> + Send) -> io::Result<Option<Foreign>> {
         let mut drain = pin!(drain);
         let mut draining = false;
         loop {
@@ -102,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
             if self.is_finished() {
                 break;
             }
+            self.acknowledge();
             let woken = poll_fn(|context| {
                 if !draining && drain.as_mut().poll(context).is_ready() {
                     draining = true;
@@ -120,7 +128,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 self.linger = !self.pipeline.is_empty() || !self.output.is_empty();
             }
         }
-        self.close().await
+        let foreign = self.foreign;
+        self.close().await?;
+        Ok(foreign)
+    }
+
+    /// Has the peer's bytes acknowledged at once if no answer will soon do that.
+    fn acknowledge(&mut self) {
+        let read = std::mem::take(&mut self.unacknowledged);
+        if read && self.starved && self.pipeline.is_empty() && self.output.is_empty() {
+            self.stream.acknowledge();
+        }
     }
 
     fn is_finished(&self) -> bool {
@@ -200,8 +218,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 self.closing = true;
                 self.linger = true;
             }
-            Some(Frame::Binary(header)) => {
-                self.output.extend_from_slice(&binary_error(header));
+            Some(Frame::Foreign(foreign)) => {
+                self.output.extend_from_slice(&foreign.answer());
+                self.foreign = Some(foreign);
                 self.closing = true;
                 self.linger = true;
             }
@@ -209,13 +228,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
                 self.starved = true;
                 if !self.reading {
                     self.closing = true;
-                    if self.input.finish() && !self.draining {
-                        let end = SyntaxError {
-                            message: "expected ; to end the statement, found the end of the input".to_owned(),
-                            line: 1,
-                            column: 1,
-                        };
-                        self.pipeline_done(end.into());
+                    match self.input.finish().filter(|_| !self.draining) {
+                        Some(Left::Unfinished(error)) => self.pipeline_done(error.into()),
+                        Some(Left::Refused(why)) => self.pipeline_done(self.refused(why)),
+                        None => {}
                     }
                 }
             }
@@ -320,9 +336,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let read = pin!(self.stream.read_buf(self.input.room())).poll(context);
+        let room = self.input.room();
+        let free = room.capacity() - room.len();
+        let read = pin!(self.stream.read_buf(room)).poll(context);
         let n = ready!(read)?;
         self.reading = n > 0;
+        // More is there already where all room was filled.
+        self.unacknowledged = self.reading && n < free;
         self.starved = false;
         self.services.stats.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
@@ -352,22 +372,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection<S> {
         Poll::Ready(())
     }
 
-    /// Tells the peer that no more comes. If it may still be sending, its bytes are read and dropped for a
-    /// while: closing on unread bytes would reset the connection and could take the last answer with it.
     async fn close(mut self) -> io::Result<()> {
         let runtime = Arc::clone(self.services.runtime());
-        let farewell = async {
-            self.stream.shutdown().await?;
-            let mut scratch = [0; 4096];
-            let mut left = LINGER_BYTES;
-            while self.linger && left > 0 {
-                match self.stream.read(&mut scratch).await? {
-                    0 => break,
-                    n => left = left.saturating_sub(n),
-                }
-            }
-            io::Result::Ok(())
-        };
+        let farewell = stream::part(&mut self.stream, self.linger);
         dunlin_types::runtime::timeout(&*runtime, LINGER, farewell).await.unwrap_or(Ok(()))
     }
 }

@@ -1,7 +1,9 @@
 //! Bytes of a connection to statements: framing, size limits, and the memory they may take.
 
 use super::budget::Budget;
+use super::greeting::{Foreign, Greeting, greeting};
 use bytes::{Buf, BytesMut};
+use dunlin_cql::splitter::leading_blanks;
 use dunlin_cql::{Splitter, SyntaxError};
 use std::sync::Arc;
 
@@ -30,8 +32,17 @@ pub(super) enum Frame {
     Refused(Refused),
     /// A statement that was skipped as far as is sensible, and its end was not found.
     Lost(Refused),
-    /// The peer speaks the binary CQL protocol; the bytes are the header's version and stream.
-    Binary([u8; 4]),
+    /// The peer speaks another protocol.
+    Foreign(Foreign),
+}
+
+/// What is left at the end of the stream.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Left {
+    /// An unfinished statement.
+    Unfinished(SyntaxError),
+    /// One that was being skipped.
+    Refused(Refused),
 }
 
 /// The bytes of one connection that are not yet executed.
@@ -120,15 +131,14 @@ impl Input {
                 Greeting::Text => self.greeted = true,
                 Greeting::Unknown => {}
                 Greeting::MoreNeeded => return None,
-                Greeting::Binary(header) => return Some(Frame::Binary(header)),
+                Greeting::Foreign(foreign) => return Some(Frame::Foreign(foreign)),
             }
         }
         if self.skipping.is_some() {
             return self.take_skipped();
         }
         if self.scanned == 0 {
-            // Positions in errors count from the statement's first word.
-            let blanks = self.buffer.iter().take_while(|b| b.is_ascii_whitespace()).count();
+            let blanks = leading_blanks(&self.buffer);
             self.buffer.advance(blanks);
         }
         match self.splitter.feed(&self.buffer[self.scanned..]) {
@@ -165,9 +175,11 @@ impl Input {
         (skipped > self.statement_bytes_max.saturating_mul(SKIP_FACTOR)).then_some(Frame::Lost(why))
     }
 
-    /// The text of the statement just taken; the error if it is not UTF-8.
+    /// The text of the statement just taken, without blanks before it: positions in errors count from its first
+    /// word, or from the comment before that. The error if it is not UTF-8.
     pub fn text(&self, length: usize) -> Result<&str, SyntaxError> {
         let bytes = &self.buffer[..length];
+        let bytes = &bytes[leading_blanks(bytes)..];
         std::str::from_utf8(bytes).map_err(|error| {
             let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
             SyntaxError::at(valid, valid.len(), "expected UTF-8, found other bytes")
@@ -181,11 +193,21 @@ impl Input {
         self.shrink();
     }
 
-    /// At the end of the stream: whether an unfinished statement is left. It is dropped.
-    pub fn finish(&mut self) -> bool {
-        let left = self.skipping.is_some() || !self.splitter.is_at_start();
-        self.skipping = None;
+    /// At the end of the stream: what is left of a statement that was not finished. It is dropped.
+    pub fn finish(&mut self) -> Option<Left> {
+        let left = match self.skipping.take() {
+            Some((why, _)) => Some(Left::Refused(why)),
+            None => self.splitter.open().map(|open| {
+                let blanks = leading_blanks(&self.buffer);
+                let text = String::from_utf8_lossy(&self.buffer[blanks..]);
+                // Characters that are none are counted like those that take their place.
+                let before = String::from_utf8_lossy(&self.buffer[blanks..open.offset.max(blanks)]);
+                Left::Unfinished(SyntaxError::unfinished(&text, before.len(), open.part))
+            }),
+        };
         self.buffer.clear();
+        self.splitter = Splitter::new();
+        self.scanned = 0;
         self.shrink();
         left
     }
@@ -195,52 +217,6 @@ impl Drop for Input {
     fn drop(&mut self) {
         self.budget.give_back(self.charged);
     }
-}
-
-enum Greeting {
-    Text,
-    /// Too few bytes to tell, and they may be text.
-    Unknown,
-    /// Too few bytes to tell, and they are not text.
-    MoreNeeded,
-    Binary([u8; 4]),
-}
-
-fn is_control(byte: u8) -> bool {
-    byte < 0x20 && !byte.is_ascii_whitespace() && byte != 0x0b
-}
-
-/// Looks at the first bytes of a connection. A frame of the binary protocol starts with version, flags
-/// and two bytes of stream; text has no control characters there.
-fn greeting(bytes: &[u8]) -> Greeting {
-    match bytes {
-        [] => Greeting::Unknown,
-        [first] if is_control(*first) => Greeting::MoreNeeded,
-        [_] => Greeting::Unknown,
-        [first, second, ..] if is_control(*second) || is_control(*first) => match bytes {
-            [version, flags, high, low, ..] => Greeting::Binary([*version, *flags, *high, *low]),
-            _ => Greeting::MoreNeeded,
-        },
-        _ => Greeting::Text,
-    }
-}
-
-/// The one frame that a binary CQL client is answered with: ERROR, protocol error, in its own version.
-pub(super) fn binary_error(header: [u8; 4]) -> Vec<u8> {
-    const MESSAGE: &str =
-        "Invalid or unsupported protocol version: this port speaks the text protocol of Dunlin";
-    const PROTOCOL_ERROR: u32 = 0x000a;
-    let version = match header[0] & 0x7f {
-        version @ 3..=5 => version,
-        _ => 4,
-    };
-    let mut body = PROTOCOL_ERROR.to_be_bytes().to_vec();
-    body.extend_from_slice(&(MESSAGE.len() as u16).to_be_bytes());
-    body.extend_from_slice(MESSAGE.as_bytes());
-    let mut frame = vec![version | 0x80, 0, header[2], header[3], 0];
-    frame.extend_from_slice(&(body.len() as u32).to_be_bytes());
-    frame.extend_from_slice(&body);
-    frame
 }
 
 #[cfg(test)]
@@ -263,7 +239,7 @@ mod tests {
                         out.push(input.text(length).map_or_else(|e| e.to_string(), str::to_owned));
                         input.consume(length);
                     }
-                    Frame::Binary(_) | Frame::Lost(_) => {
+                    Frame::Foreign(_) | Frame::Lost(_) => {
                         out.push(format!("{frame:?}"));
                         return out;
                     }
@@ -279,13 +255,53 @@ mod tests {
         let (mut input, _) = input(100, 0);
         assert_eq!(frames(&mut input, &[b"\r\n USE", b" x;\nUSE y; ", b";"]), ["USE x;", "USE y;", ";"]);
         assert!(input.is_empty());
-        assert!(!input.finish());
+        assert_eq!(input.finish(), None);
         assert_eq!(
             frames(&mut input, &[b"'\xff';"]),
             ["expected UTF-8, found other bytes (line 1, column 2)"]
         );
         assert!(frames(&mut input, &[b"USE z"]).is_empty());
-        assert!(input.finish());
+        assert!(input.finish().is_some());
+    }
+
+    #[test]
+    fn marks_and_comments_before_a_statement_are_no_columns_and_no_statement() {
+        let mark = "\u{feff}".as_bytes();
+        for pieces in
+            [&[mark, b"@;"][..], &[b"\n \xef", b"\xbb", b"\xbf@;"], &[b"\xef\xbb\xbf\x0b\xef\xbb\xbf\n@;"]]
+        {
+            let (mut input, _) = input(100, 0);
+            assert_eq!(frames(&mut input, pieces), ["@;"]);
+        }
+        let (mut input, _) = input(100, 0);
+        let batch = "BEGIN BATCH a; b; APPLY BATCH;";
+        let out = frames(&mut input, &[mark, batch.as_bytes(), b"-- x;\n /* ; */ y; // z", b"\n;"]);
+        assert_eq!(out, [batch, "-- x;\n /* ; */ y;", "// z\n;"]);
+        assert_eq!(input.finish(), None);
+        assert!(frames(&mut input, &[b" -- nothing\n/* more */ "]).is_empty());
+        assert_eq!(input.finish(), None);
+    }
+
+    #[test]
+    fn the_end_says_what_is_open_and_where() {
+        let check = |bytes: &[u8], line, column, expected: &str| {
+            let (mut input, _) = input(100, 0);
+            frames(&mut input, &[b"x;\n", bytes]);
+            let Some(Left::Unfinished(error)) = input.finish() else { panic!("{expected}") };
+            assert_eq!((error.line, error.column), (line, column), "{expected}");
+            assert!(error.message.starts_with(expected), "{}", error.message);
+            assert!(input.is_empty() && input.finish().is_none());
+        };
+        check(b"SELECT", 1, 1, "expected ; to end the statement");
+        check(b"\xef\xbb\xbf -- c\n SELECT", 2, 2, "expected ; to end the statement");
+        check(b"\n a\n 'b", 2, 2, "expected ' to end the string");
+        check(b"a \xff\xff\"b", 1, 5, "expected \" to end the name");
+        check(b"a $$b", 1, 3, "expected $$ to end the string");
+        check(b"/* b", 1, 1, "expected */ to end the comment");
+        check(b"BEGIN BATCH a;", 1, 1, "expected APPLY BATCH; to end the batch");
+        let (mut long, _) = input(10, 1 << 20);
+        frames(&mut long, &[b"'0123456789"]);
+        assert_eq!(long.finish(), Some(Left::Refused(Refused::TooLong)));
     }
 
     #[test]
@@ -312,19 +328,5 @@ mod tests {
         assert_eq!(frames(&mut first, &[b";"])[0].len(), 819_201);
         drop((first, second));
         assert_eq!(budget.left(), 1 << 20);
-    }
-
-    #[test]
-    fn a_binary_client_is_told_apart() {
-        let startup = [4, 0, 0, 7, 1, 0, 0, 0, 22];
-        for cut in 1..4 {
-            let (mut input, _) = input(100, 0);
-            assert_eq!(frames(&mut input, &[&startup[..cut], &startup[cut..]]), ["Binary([4, 0, 0, 7])"]);
-        }
-        let frame = binary_error([4, 0, 0, 7]);
-        assert_eq!(frame[..5], [0x84, 0, 0, 7, 0]);
-        assert_eq!(frame.len() - 9, u32::from_be_bytes(frame[5..9].try_into().unwrap()) as usize);
-        let (mut text, _) = input(100, 0);
-        assert_eq!(frames(&mut text, &[b";", b"\n\n;"]), [";", ";"]);
     }
 }

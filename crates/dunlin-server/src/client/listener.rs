@@ -1,15 +1,21 @@
 //! The edge: takes TCP connections and gives each a task.
 
 use super::budget::Budget;
-use super::connection::Connection;
+use super::connection::{Connection, LINGER};
+use super::greeting::{Foreign, answer_without_tls, tls_too_many};
 use super::services::ClientServices;
+use super::stream;
 use dunlin_cql::Reply;
 use dunlin_types::ErrorCode;
+use dunlin_types::runtime::timeout;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
@@ -21,14 +27,38 @@ const BACKLOG: u32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// TLS handshakes that may be under way whatever the limit on connections is.
+const HANDSHAKES_MIN: usize = 64;
+/// First byte of a TLS record with a handshake.
+const TLS_HANDSHAKE: u8 = 22;
+/// Bytes looked at to tell what a peer speaks that does not speak TLS.
+const PEEKED_BYTES: usize = 16;
+/// Plain text on a port that speaks TLS is a setting to correct, and worth one line in this time.
+const PLAIN_TEXT_WARNED_EVERY: Duration = Duration::from_secs(60);
 
 /// The port for clients.
 pub struct ClientListener {
     socket: TcpListener,
     services: Arc<ClientServices>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     budget: Arc<Budget>,
     ended: Arc<Notify>,
+}
+
+/// TLS of the port.
+struct Tls {
+    acceptor: TlsAcceptor,
+    /// Handshakes under way, oldest first, each with the bell that ends it.
+    handshakes: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    /// How many there may be: for one more the oldest is ended. So peers that never finish theirs take at most half
+    /// of the connections, and keep nobody else out.
+    handshakes_max: usize,
+    /// Handshakes ever begun.
+    begun: AtomicU64,
+    /// Peers that sent plain text since it was last warned of that.
+    plain_texts: AtomicU64,
+    /// When it was warned of that, in milliseconds of the monotonic clock, plus one.
+    warned_ms: AtomicU64,
 }
 
 impl ClientListener {
@@ -44,6 +74,16 @@ impl ClientListener {
         socket.set_keepalive(true)?;
         socket.bind(address)?;
         let budget = Arc::new(Budget::new(services.settings.input_bytes));
+        let tls = tls.map(|acceptor| {
+            Arc::new(Tls {
+                acceptor,
+                handshakes: Mutex::default(),
+                handshakes_max: (services.settings.connections / 2).max(HANDSHAKES_MIN),
+                begun: AtomicU64::new(0),
+                plain_texts: AtomicU64::new(0),
+                warned_ms: AtomicU64::new(0),
+            })
+        });
         Ok(ClientListener {
             socket: socket.listen(BACKLOG)?,
             services,
@@ -87,7 +127,7 @@ impl ClientListener {
                 notified.await;
             }
         };
-        let _ = dunlin_types::runtime::timeout(&**services.runtime(), drain_timeout, all_ended).await;
+        let _ = timeout(&**services.runtime(), drain_timeout, all_ended).await;
         info!(open = open(), "client port is closed");
         open()
     }
@@ -99,38 +139,114 @@ impl ClientListener {
             services.stats.refused.fetch_add(1, Ordering::Relaxed);
             let reply =
                 Reply::error(ErrorCode::Overloaded, "too many connections").with("retry_after_ms", "1000");
-            // Straight to the socket, which does not block: a flood of connections makes no tasks.
-            let _ = stream.into_std().and_then(|mut socket| socket.write(&reply.to_bytes()));
-            return;
+            return turn_away(stream, &if self.tls.is_some() { tls_too_many() } else { reply.to_bytes() });
         }
         let open = Open { services: Arc::clone(&services), ended: Arc::clone(&self.ended) };
         let (tls, budget) = (self.tls.clone(), Arc::clone(&self.budget));
         let task = async move {
             let _open = open;
-            if let Err(error) = serve_one(stream, services, tls, budget, drain).await {
-                debug!(%peer, %error, "client connection broke");
+            match serve_one(stream, peer, services, tls, budget, drain).await {
+                Ok(None) => {}
+                Ok(Some(foreign)) => {
+                    debug!(%peer, protocol = foreign.name(), "client speaks another protocol");
+                }
+                Err(error) => debug!(%peer, %error, "client connection broke"),
             }
         };
         drop(self.services.runtime().spawn("client-connection", Box::pin(task)));
     }
 }
 
+/// Says a last word straight to the socket, which does not block: a flood of connections makes no tasks.
+fn turn_away(stream: TcpStream, word: &[u8]) {
+    let _ = stream.into_std().and_then(|mut socket| socket.write(word));
+}
+
 async fn serve_one(
     stream: TcpStream,
+    peer: SocketAddr,
     services: Arc<ClientServices>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     budget: Arc<Budget>,
     drain: watch::Receiver<bool>,
-) -> io::Result<()> {
+) -> io::Result<Option<Foreign>> {
     stream.set_nodelay(true)?;
     let Some(tls) = tls else {
         return Connection::new(stream, services, budget).run(drained(drain)).await;
     };
-    let handshake = tls.accept(stream);
-    let stream = dunlin_types::runtime::timeout(&**services.runtime(), HANDSHAKE_TIMEOUT, handshake)
-        .await
-        .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
-    Connection::new(stream, services, budget).run(drained(drain)).await
+    let handshake = Handshake::begin(&tls);
+    let runtime = Arc::clone(services.runtime());
+    let shaken = timeout(&*runtime, HANDSHAKE_TIMEOUT, async {
+        let mut first = [0; PEEKED_BYTES];
+        let n = stream.peek(&mut first).await?;
+        if n > 0 && first[0] != TLS_HANDSHAKE {
+            refuse_plain_text(stream, &first[..n], peer, &services, &tls).await?;
+            return Ok(None);
+        }
+        tls.acceptor.accept(stream).await.map(Some)
+    });
+    let stream = tokio::select! {
+        biased;
+        shaken = shaken => shaken.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?,
+        () = handshake.ended.notified() => return Err(io::Error::other("too many TLS handshakes")),
+    };
+    drop(handshake);
+    match stream {
+        Some(stream) => Connection::new(stream, services, budget).run(drained(drain)).await,
+        None => Ok(None),
+    }
+}
+
+/// Tells a peer that sent plain text that this port speaks TLS, in the protocol that it seems to speak.
+async fn refuse_plain_text(
+    mut stream: TcpStream,
+    first: &[u8],
+    peer: SocketAddr,
+    services: &ClientServices,
+    tls: &Tls,
+) -> io::Result<()> {
+    let plain_texts = tls.plain_texts.fetch_add(1, Ordering::Relaxed) + 1;
+    let now_ms = services.runtime().mono().0 / 1_000_000 + 1;
+    let warned_ms = tls.warned_ms.load(Ordering::Relaxed);
+    if warned_ms == 0 || now_ms - warned_ms > PLAIN_TEXT_WARNED_EVERY.as_millis() as u64 {
+        tls.warned_ms.store(now_ms, Ordering::Relaxed);
+        tls.plain_texts.store(0, Ordering::Relaxed);
+        warn!(%peer, connections = plain_texts, "plain text came to the client port, which speaks TLS");
+    } else {
+        debug!(%peer, "plain text came to the client port, which speaks TLS");
+    }
+    stream.write_all(&answer_without_tls(first)).await?;
+    let farewell = stream::part(&mut stream, true);
+    timeout(&**services.runtime(), LINGER, farewell).await.unwrap_or(Ok(()))
+}
+
+/// A TLS handshake under way: counted while it lives.
+struct Handshake {
+    tls: Arc<Tls>,
+    number: u64,
+    /// Rings when this handshake has to make room.
+    ended: Arc<Notify>,
+}
+
+impl Handshake {
+    fn begin(tls: &Arc<Tls>) -> Handshake {
+        let number = tls.begun.fetch_add(1, Ordering::Relaxed);
+        let ended = Arc::new(Notify::new());
+        let mut handshakes = tls.handshakes.lock();
+        if handshakes.len() >= tls.handshakes_max
+            && let Some((_, oldest)) = handshakes.pop_first()
+        {
+            oldest.notify_one();
+        }
+        handshakes.insert(number, Arc::clone(&ended));
+        Handshake { tls: Arc::clone(tls), number, ended }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.tls.handshakes.lock().remove(&self.number);
+    }
 }
 
 /// Ends when the node drains; a sender that is gone means the same.

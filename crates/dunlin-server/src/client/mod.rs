@@ -11,6 +11,7 @@ mod describe;
 mod errors;
 mod execute;
 mod explain;
+mod greeting;
 mod input;
 pub mod limit;
 pub mod listener;
@@ -20,6 +21,7 @@ mod read;
 mod scan;
 pub mod services;
 pub mod session;
+mod stream;
 mod system;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 mod admission;
 mod limits;
 mod session;
+mod tls;
 mod wire;
 
 use super::{ClientBackend, ClientServices, ClientSettings, Readiness};

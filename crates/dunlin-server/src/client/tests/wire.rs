@@ -3,14 +3,19 @@
 use super::{TestNode, run};
 use crate::client::budget::Budget;
 use crate::client::connection::Connection;
+use crate::client::greeting::Foreign;
 use crate::client::listener::ClientListener;
+use crate::client::stream::ClientStream;
 use crate::client::{ClientSettings, Readiness};
 use dunlin_cql::Reply;
 use dunlin_cql::reply::ReplyReader;
 use dunlin_types::ErrorCode;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,7 +23,45 @@ use tokio::task::JoinHandle;
 pub struct Wire {
     stream: DuplexStream,
     reader: ReplyReader,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<std::io::Result<Option<Foreign>>>,
+    acknowledged: Arc<AtomicUsize>,
+}
+
+/// The server's end, which counts how often the peer's bytes are acknowledged.
+struct Pipe(DuplexStream, Arc<AtomicUsize>);
+
+impl ClientStream for Pipe {
+    fn acknowledge(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, to)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
 }
 
 impl Wire {
@@ -29,9 +72,11 @@ impl Wire {
     fn draining(node: &TestNode, drain: impl Future<Output = ()> + Send + 'static) -> Wire {
         let (stream, theirs) = tokio::io::duplex(4096);
         let budget = Arc::new(Budget::new(node.services.settings.input_bytes));
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let theirs = Pipe(theirs, Arc::clone(&acknowledged));
         let connection = Connection::new(theirs, Arc::clone(&node.services), budget);
         let server = tokio::spawn(connection.run(drain));
-        Wire { stream, reader: ReplyReader::new(64 << 20), server }
+        Wire { stream, reader: ReplyReader::new(64 << 20), server, acknowledged }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -61,7 +106,7 @@ impl Wire {
     }
 
     /// The bytes up to the end of the stream, and how the server ended.
-    async fn rest(mut self) -> (Vec<u8>, std::io::Result<()>) {
+    async fn rest(mut self) -> (Vec<u8>, std::io::Result<Option<Foreign>>) {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes).await.unwrap();
         drop(self.stream);
@@ -210,7 +255,175 @@ fn a_binary_cql_client_gets_one_error_frame() {
         wire.send([4, 0, 0, 1, 1, 0, 0, 0, 22, 0, 1]).await;
         let (rest, result) = wire.rest().await;
         assert_eq!(rest[..5], [0x84, 0, 0, 1, 0]);
-        result.unwrap();
+        assert_eq!(result.unwrap(), Some(Foreign::Binary([4, 0, 0, 1])));
+    });
+}
+
+#[test]
+fn an_http_request_is_refused_and_its_body_is_no_statement() {
+    run(async {
+        let node = TestNode::start().await;
+        for request in ["POST / HTTP/1.1\r\n\r\n;DROP TABLE kv;\n", "GET /;DROP TABLE kv; HTTP/1.1\r\n\r\n"] {
+            for piece in [1, 5, 1000] {
+                let mut wire = Wire::connect(&node);
+                for piece in request.as_bytes().chunks(piece) {
+                    wire.send(piece).await;
+                    tokio::task::yield_now().await;
+                }
+                let (rest, result) = wire.rest().await;
+                assert!(rest.starts_with(b"HTTP/1.1 400 "), "{}", String::from_utf8_lossy(&rest));
+                assert_eq!(result.unwrap(), Some(Foreign::Http));
+            }
+        }
+        let mut wire = Wire::connect(&node);
+        wire.send("SELECT COUNT(*) FROM kv;").await;
+        assert_eq!(wire.reply().await.code(), None, "the table is still there");
+    });
+}
+
+#[test]
+fn a_tls_client_gets_an_alert() {
+    run(async {
+        let node = TestNode::start().await;
+        let mut wire = Wire::connect(&node);
+        wire.send([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]).await;
+        let (rest, result) = wire.rest().await;
+        assert_eq!(rest[..2], [0x15, 3]);
+        assert_eq!(result.unwrap(), Some(Foreign::Tls));
+    });
+}
+
+/// What a connection answers to all of the text and its end, a line each; rows in one line.
+async fn answers(node: &TestNode, text: &str) -> Vec<String> {
+    let mut wire = Wire::connect(node);
+    wire.send(text).await;
+    wire.stream.shutdown().await.unwrap();
+    let (rest, result) = wire.rest().await;
+    assert_eq!(result.unwrap(), None);
+    let mut answers = vec![String::new()];
+    for line in String::from_utf8(rest).unwrap().lines() {
+        let line = line.replace('\t', " ");
+        let ends = ["OK", "END", "ERROR"].iter().any(|tag| line.starts_with(tag));
+        answers.last_mut().unwrap().push_str(&line);
+        if ends {
+            answers.push(String::new());
+        }
+    }
+    answers.pop();
+    answers
+}
+
+#[test]
+fn every_statement_is_answered_whatever_stands_around_it() {
+    run(async {
+        let node = TestNode::start().await;
+        let check = async |text: &str, expected: &[&str]| {
+            let found = answers(&node, text).await;
+            assert_eq!(found, expected, "{text:?}");
+        };
+        let (quorum, one) = ("OK consistency=QUORUM", "OK consistency=ONE");
+        check("-- a;\nCONSISTENCY; // b;\n/* c; */CONSISTENCY/* d */; -- e", &[quorum, quorum]).await;
+        check(
+            "\u{feff}CONSISTENCY;\u{feff}\n\u{feff}CONSISTENCY ONE;\u{b}CONSISTENCY;",
+            &[quorum, "OK", one],
+        )
+        .await;
+        let not = |what: &str, line: u32, column: u32| {
+            format!("ERROR SYNTAX expected a statement, found {what} line={line} column={column}")
+        };
+        check(";;", &[&not(";", 1, 1), &not(";", 1, 1)]).await;
+        check("-- only a comment\n;CONSISTENCY;", &[&not(";", 2, 1), quorum]).await;
+        check("-- only a comment\n/* another */", &[]).await;
+        check("", &[]).await;
+        check("(SELECT * FROM kv);CONSISTENCY;", &[&not("(", 1, 1), quorum]).await;
+        check("  1INSERT;?;'x';=;\"x\";", &[
+            "ERROR SYNTAX expected a number or a duration in us, ms, s or m, found 1INSERT line=1 column=1",
+            &not("?", 1, 1), &not("'x'", 1, 1), &not("=", 1, 1), &not("\"x\"", 1, 1),
+        ]).await;
+        // Positions count from the first word, or from the comment before it.
+        check("CONSISTENCY;\n\n  \u{feff} SELEC 1;", &[quorum, &not("SELEC", 1, 1)]).await;
+        check("CONSISTENCY; -- x\n  SELEC 1;", &[quorum, &not("SELEC", 2, 3)]).await;
+        check("/* é */ SELEC 1;", &[&not("SELEC", 1, 9)]).await;
+        check(
+            "CONSISTENCY; SELECT 'a",
+            &[quorum, "ERROR SYNTAX expected ' to end the string that starts here, found the end of the input line=1 column=8"],
+        )
+        .await;
+        check("/* x", &["ERROR SYNTAX expected */ to end the comment that starts here, found the end of the input line=1 column=1"]).await;
+    });
+}
+
+/// Whatever stands before or in a batch: all of it is done, or nothing.
+#[test]
+fn no_part_of_a_batch_is_done_alone() {
+    run(async {
+        let node = TestNode::start().await;
+        let insert = |key: &str| format!("INSERT INTO kv (key, value) VALUES ('{key}', 'x;')");
+        let mut round = 0;
+        for (before, begin, apply, good) in [
+            ("", "BEGIN BATCH", "APPLY BATCH", true),
+            ("\u{feff}", "BEGIN BATCH", "APPLY BATCH", true),
+            ("\u{feff}-- x\n\u{b}", "BEGIN/* ; */BATCH", "APPLY -- ;\n BATCH", true),
+            ("", "begin\u{feff}batch;", "apply\u{feff}batch", true),
+            ("\u{a0}", "BEGIN BATCH", "APPLY BATCH", false),
+            ("(", "BEGIN BATCH", "APPLY BATCH)", false),
+            ("x ", "BEGIN BATCH", "APPLY BATCH", false),
+            ("", "BEGIN UNLOGGED BATCH", "APPLY BATCH", false),
+            ("", "BEGIN LOGGED BATCH", "APPLY BATCH", false),
+            ("", "BEGIN COUNTER BATCH", "APPLY BATCH", false),
+            ("", "BEGIN BATCH BEGIN BATCH", "APPLY BATCH; APPLY BATCH", false),
+            ("", "BEGIN BATCH SELECT * FROM kv;", "APPLY BATCH", false),
+            ("", "BEGIN BATCH", "APPLY", false),
+            ("", "BEGIN BATCH", "APPLY BACTH", false),
+        ] {
+            round += 1;
+            let (a, b) = (format!("a{round}"), format!("b{round}"));
+            let text = format!("{before}{begin} {}; {}; {apply};CONSISTENCY;", insert(&a), insert(&b));
+            let found = answers(&node, &text).await;
+            assert_eq!(found.len(), 2, "{text:?}: {found:?}");
+            assert_eq!(found[1], "OK consistency=QUORUM");
+            match good {
+                true => assert_eq!(found[0], "OK applied=2", "{text:?}"),
+                false => assert!(found[0].starts_with("ERROR SYNTAX"), "{text:?}: {found:?}"),
+            }
+            let count = format!("SELECT COUNT(*) FROM kv WHERE key IN ('{a}', '{b}');");
+            let expected = format!("COLUMNS countROW {}END rows=1", if good { 2 } else { 0 });
+            assert_eq!(answers(&node, &count).await, [expected], "{text:?}");
+        }
+        let open = format!("BEGIN BATCH {};", insert("open"));
+        let end = "ERROR SYNTAX expected APPLY BATCH; to end the batch that starts here, found the end of the input line=1 column=1";
+        assert_eq!(answers(&node, &open).await, [end]);
+    });
+}
+
+#[test]
+fn what_leaves_nothing_to_answer_is_acknowledged_at_once() {
+    run(async {
+        let node = TestNode::start().await;
+        let mut wire = Wire::connect(&node);
+        let acknowledged = Arc::clone(&wire.acknowledged);
+        let count = || acknowledged.load(Ordering::Relaxed);
+        let until = async |expected: usize| {
+            while count() < expected {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(count(), expected);
+        };
+        wire.send("CONSISTENCY;").await;
+        wire.reply().await;
+        wire.send("CONSISTENCY;CONSISTENCY;\n").await;
+        wire.reply().await;
+        wire.reply().await;
+        assert_eq!(count(), 0, "answers do it");
+        wire.send("\n").await;
+        until(1).await;
+        wire.send("CONSIS").await;
+        until(2).await;
+        wire.send("TENCY;").await;
+        wire.reply().await;
+        wire.send("SELECT * FROM kv WHERE key = 'slow';").await;
+        assert!(wire.is_silent().await);
+        assert_eq!(count(), 2, "its answer will");
     });
 }
 
