@@ -3,29 +3,34 @@
 use crate::help;
 use crate::name::Quoted;
 use crate::parser::expected_at_end;
-use crate::splitter::Splitter;
+use crate::splitter::{Part, Splitter};
 use crate::syntax::Expected;
 use crate::system::{self, SystemTable};
 use dunlin_types::Consistency;
 
 /// First words of statements.
-pub const STATEMENTS: [&str; 20] = [
+pub const STATEMENTS: [&str; 25] = [
     "ALTER",
     "BEGIN",
     "CONSISTENCY",
+    "COPY",
     "CREATE",
     "DELETE",
+    "DESC",
     "DESCRIBE",
     "DROP",
     "EXIT",
+    "EXPAND",
     "EXPLAIN",
     "HELP",
     "INSERT",
     "LOGIN",
+    "MORE",
     "PAGING",
     "QUIT",
     "SELECT",
     "SHOW",
+    "SOURCE",
     "TRACING",
     "TRUNCATE",
     "UPDATE",
@@ -34,6 +39,8 @@ pub const STATEMENTS: [&str; 20] = [
 const USING_OPTIONS: [&str; 9] =
     ["AFTER", "CONSISTENCY", "CONTEXT", "DURABILITY", "PAGE", "REQUEST", "TIMEOUT", "TIMESTAMP", "TTL"];
 const TYPES: [&str; 6] = ["bigint", "blob", "boolean", "double", "text", "uuid"];
+const COPY_OPTIONS: [&str; 8] =
+    ["context", "delimiter", "encoding", "escape", "header", "null", "quote", "rejects"];
 const WITH_OPTIONS: [&str; 10] = [
     "comment",
     "compaction",
@@ -65,15 +72,23 @@ pub struct Completion {
     pub start: usize,
     /// Each is a whole word, with what has to follow it if only one thing can.
     pub candidates: Vec<String>,
+    /// The name of a file may stand there, which only the shell can complete: in single quotes, and `start` is behind
+    /// the first of them if that is typed already.
+    pub is_file: bool,
 }
 
 /// Completes the last word of `text`, everything before the cursor. Keywords follow the grammar.
 pub fn complete(text: &str, names: &Names) -> Completion {
+    if let Some(completion) = in_string(text) {
+        return completion;
+    }
     let word = text.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
     let start = text.len() - word.len();
     let before = last_statement(&text[..start]);
     let mut candidates = Vec::new();
-    for expected in expected_at_end(before) {
+    let expected = expected_at_end(before);
+    let is_file = expected.contains(&Expected::File);
+    for expected in expected {
         match before.strip_suffix('.') {
             Some(keyspace) if expected == Expected::Table => add_tables_of(&mut candidates, keyspace, names),
             _ => add(&mut candidates, expected, names),
@@ -83,7 +98,18 @@ pub fn complete(text: &str, names: &Names) -> Completion {
     candidates.retain(|candidate| candidate.to_ascii_lowercase().starts_with(&typed));
     candidates.sort();
     candidates.dedup();
-    Completion { start, candidates }
+    Completion { start, candidates, is_file }
+}
+
+/// What completes an open string: the name of a file, or nothing.
+fn in_string(text: &str) -> Option<Completion> {
+    let statement = last_statement(text);
+    let mut splitter = Splitter::new();
+    splitter.feed(statement.as_bytes());
+    let open = splitter.open().filter(|open| open.part == Part::Text)?;
+    let is_file = expected_at_end(&statement[..open.offset]).contains(&Expected::File);
+    let start = text.len() - statement.len() + open.offset + 1;
+    Some(Completion { start, candidates: Vec::new(), is_file })
 }
 
 /// The text after the last statement's end.
@@ -115,6 +141,7 @@ fn add(candidates: &mut Vec<String>, expected: Expected, names: &Names) {
         Expected::Consistency => keywords(&Consistency::ALL.map(Consistency::name)),
         Expected::Type => keywords(&TYPES),
         Expected::Option => keywords(&WITH_OPTIONS),
+        Expected::CopyOption => keywords(&COPY_OPTIONS),
         Expected::Topic => candidates.extend(help::topics().map(str::to_uppercase)),
         Expected::Keyspace => add_names(candidates, &names.keyspaces),
         Expected::Column => {
@@ -132,6 +159,7 @@ fn add(candidates: &mut Vec<String>, expected: Expected, names: &Names) {
         | Expected::Integer
         | Expected::Duration
         | Expected::Uuid
+        | Expected::File
         | Expected::End => {}
     }
 }
@@ -169,6 +197,43 @@ mod tests {
         check("SELECT 'a", &[]);
         check("no such thing", &[]);
         check("SELECT * FROM kv;", &STATEMENTS);
+        check("-- x\n/* y */ SEL", &["SELECT"]);
+        check("DESC", &["DESC", "DESCRIBE"]);
+        check("DESC T", &["TABLE", "TABLES"]);
+        check("TRACING ", &["OFF", "ON"]);
+        check("PAGING o", &["OFF"]);
+    }
+
+    #[test]
+    fn commands_of_the_shell() {
+        check("COPY k", &["kv"]);
+        check("COPY kv ", &["FROM", "TO"]);
+        check("COPY kv (", &["key", "value"]);
+        check("COPY kv (key, value) FROM ", &["STDIN"]);
+        check("COPY kv TO ST", &["STDOUT"]);
+        check("COPY kv FROM 'x' W", &["WITH"]);
+        check("COPY kv FROM STDIN WITH he", &["header"]);
+        check("COPY kv FROM 'x' WITH header = T", &["TRUE"]);
+        check("COPY kv FROM 'x' WITH header = true AND r", &["rejects"]);
+        check("SOURCE ", &[]);
+        check("EXPAND ", &["OFF", "ON"]);
+    }
+
+    #[test]
+    fn places_of_files() {
+        let check = |text: &str, expected: Option<&str>| {
+            let completion = complete(text, &Names::default());
+            let found = completion.is_file.then(|| &text[completion.start..]);
+            assert_eq!(found, expected, "{text}");
+        };
+        check("SOURCE ", Some(""));
+        check("SOURCE '/tmp/a;b", Some("/tmp/a;b"));
+        check("USE x; -- 'y\nCOPY kv FROM '", Some(""));
+        check("COPY \"K\".kv TO 'it''s", Some("it''s"));
+        check("COPY kv FROM 'a' WITH rejects = 'b", Some("b"));
+        check("COPY kv FROM 'a' WITH null = 'b", None);
+        check("SELECT * FROM kv WHERE key = 'a", None);
+        check("COPY kv FROM 'a'", None);
     }
 
     #[test]

@@ -142,7 +142,8 @@ TRUNCATE [TABLE] t
         &["describe", "desc"],
         "\
 DESCRIBE KEYSPACES | TABLES | CLUSTER | SCHEMA | KEYSPACE ks | TABLE t
-  The last three as statements that recreate what they describe.",
+  The last three as statements that recreate what they describe; SCHEMA's can be played back into a new cluster.
+  DESC is the same.",
     ),
     (
         &["use"],
@@ -153,14 +154,15 @@ USE ks
     (
         &["paging"],
         "\
-PAGING n | OFF
-  How many keys a page of a scan has at most; OFF sends everything at once, within the server's bound.",
+PAGING [n | OFF]
+  How many keys a page of a scan has at most; OFF sends everything at once, within the server's bound.
+  Alone it shows the present setting.",
     ),
     (
         &["tracing"],
         "\
-TRACING ON | OFF
-  Adds TRACE lines to every answer: microseconds, node, what happened.",
+TRACING [ON | OFF]
+  Adds TRACE lines to every answer: microseconds, node, what happened. Alone it shows whether it is on.",
     ),
     (
         &["login"],
@@ -196,6 +198,40 @@ An answer is lines of fields between tabs; its last line starts with OK, END or 
   ERROR   CODE  message  [name=value ...]    applied=no: nothing happened; applied=maybe: it may still appear
   WARNING text   TRACE micros node text
 Inside a field \\t \\n \\r \\\\ are escaped, null is \\N.",
+    ),
+    (
+        &["copy", "copy from", "copy to"],
+        "\
+COPY [ks.]t [(k, v[, context])] FROM 'file.csv' | STDIN  [WITH option = value AND ...]
+COPY [ks.]t [(k, v[, context])] TO 'file.csv' | STDOUT   [WITH option = value AND ...]
+  A command of the shell (dunlin shell): loads a CSV, or writes the rows of a table to one.
+  header      true: the first line has the names of the columns
+  delimiter   between cells: ','
+  quote       around cells: '\"'
+  escape      before a quote in a cell; a quote is doubled if not said
+  null        what stands for null
+  encoding    'utf-8', the only one
+  rejects     a file for the lines that are refused, with number and reason
+  context     true: a column for contexts, by which siblings go out and come back
+  COPY kv (key, value) FROM 'prices.csv' WITH header = true;",
+    ),
+    (
+        &["source"],
+        "\
+SOURCE 'file'
+  A command of the shell (dunlin shell): executes the statements of a file.",
+    ),
+    (
+        &["expand"],
+        "\
+EXPAND [ON | OFF]
+  A command of the shell (dunlin shell): ON shows every column of a row on a line of its own, whole.",
+    ),
+    (
+        &["more"],
+        "\
+MORE
+  A command of the shell (dunlin shell): shows the next page of the last SELECT. Enter alone does the same.",
     ),
     (
         &["quit", "exit"],

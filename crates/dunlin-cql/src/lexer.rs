@@ -86,7 +86,9 @@ impl<'a> Lexer<'a> {
                     Some(symbol) => (TokenKind::Symbol(symbol), symbol.len()),
                     None => {
                         let character = rest.chars().next().unwrap_or_default();
-                        return Err(self.error(format!("no statement has the character {character:?} here")));
+                        let hint = character_hint(character);
+                        let message = format!("no statement has the character {character:?} here{hint}");
+                        return Err(self.error(message));
                     }
                 },
             },
@@ -238,6 +240,22 @@ fn uuid_at(text: &str) -> Option<Uuid> {
         && bytes[23] == b'-'
         && !bytes.get(36).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
     if shape { Uuid::try_parse_ascii(&bytes[..36]).ok() } else { None }
+}
+
+/// What somebody may have meant who typed or pasted that character.
+fn character_hint(character: char) -> &'static str {
+    match character {
+        '`' | '\u{b4}' | '\u{2018}'..='\u{201f}' | '\u{2032}' | '\u{2033}' | '\u{ab}' | '\u{bb}' => {
+            "; a string is in straight single quotes: 'abc'"
+        }
+        '\\' => "; a quote in a string is doubled, as in 'it''s': a backslash escapes nothing",
+        '\0' => "; is the text in UTF-16? It has to be in UTF-8",
+        '#' => "; a comment begins with -- or //",
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => "; the sign - is the one of ASCII",
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' => "; it is not seen, and does not belong there",
+        c if c.is_whitespace() => "; it looks like a blank and is none: type the blank anew",
+        _ => "",
+    }
 }
 
 fn word_length(text: &str) -> usize {

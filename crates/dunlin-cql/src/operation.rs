@@ -30,10 +30,14 @@ pub enum Operation {
     Use(String),
     /// `CONSISTENCY`: show or set.
     Consistency(Option<Consistency>),
-    /// `TRACING`.
+    /// `TRACING ON|OFF`.
     Tracing(bool),
-    /// `PAGING`; `None` is `OFF`.
+    /// `TRACING`.
+    ShowTracing,
+    /// `PAGING n|OFF`; `None` is `OFF`.
     Paging(Option<u32>),
+    /// `PAGING`.
+    ShowPaging,
     /// `LOGIN`.
     Login {
         /// Name.

@@ -4,10 +4,12 @@
 //! error's "expected ..."; at the end of an unfinished text it is what could be typed next.
 
 mod data;
+mod hints;
 mod options;
 mod schema;
 mod select;
 mod session;
+mod shell;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,7 @@ pub fn parse(text: &str) -> Result<Statement, SyntaxError> {
 /// What may come at the end of an unfinished text; empty if the text is wrong before its end.
 pub(crate) fn expected_at_end(text: &str) -> Vec<Expected> {
     let Ok(mut parser) = Parser::new(text) else { return Vec::new() };
+    parser.completing = true;
     let finished = parser.statement().and_then(|_| parser.statement_end());
     if parser.current.kind != TokenKind::End {
         return Vec::new();
@@ -45,13 +48,15 @@ pub(crate) struct Parser<'a> {
     lexer: Lexer<'a>,
     current: Token<'a>,
     tried: Vec<Expected>,
+    /// What the shell alone does is read too: for its completion.
+    completing: bool,
 }
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Parsed<Parser<'a>> {
         let mut lexer = Lexer::new(text);
         let current = lexer.take_token()?;
-        Ok(Parser { text, lexer, current, tried: Vec::new() })
+        Ok(Parser { text, lexer, current, tried: Vec::new(), completing: false })
     }
 
     fn statement(&mut self) -> Parsed<Statement> {
@@ -73,6 +78,7 @@ impl<'a> Parser<'a> {
             b"TRUNCATE" => self.truncate(),
             b"USE" | b"CONSISTENCY" | b"TRACING" | b"PAGING" | b"LOGIN" | b"DESCRIBE" | b"DESC" | b"SHOW"
             | b"EXPLAIN" | b"HELP" | b"QUIT" | b"EXIT" => self.session_statement(),
+            b"COPY" | b"SOURCE" | b"EXPAND" | b"MORE" => self.shell_command(),
             _ => self.fail_as(Expected::Statement),
         }
     }
@@ -97,7 +103,8 @@ impl<'a> Parser<'a> {
             TokenKind::End => "the end".into(),
             _ => shorten(&self.text[self.current.start..self.current.end]),
         };
-        Err(self.error(format!("expected {}, found {found}", join(&self.tried))))
+        let hint = hints::after(self.text, &self.current, &self.tried);
+        Err(self.error(format!("expected {}, found {found}{hint}", join(&self.tried))))
     }
 
     /// The same, naming `expected` alone.

@@ -98,7 +98,9 @@ pub fn plan(statement: Statement, schema: &Schema, session: &SessionState) -> Re
         }
         Statement::Consistency(level) => Ok(Operation::Consistency(level)),
         Statement::Tracing(on) => Ok(Operation::Tracing(on)),
+        Statement::ShowTracing => Ok(Operation::ShowTracing),
         Statement::Paging(rows) => Ok(Operation::Paging(rows)),
+        Statement::ShowPaging => Ok(Operation::ShowPaging),
         Statement::Login { user, password } => Ok(Operation::Login { user, password }),
         Statement::Describe(what) => lookup.describe(what).map(Operation::Describe),
         Statement::ShowVersion => Ok(Operation::ShowVersion),

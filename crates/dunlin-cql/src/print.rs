@@ -62,6 +62,8 @@ impl Display for Statement {
             Statement::Consistency(None) => f.write_str("CONSISTENCY"),
             Statement::Consistency(Some(level)) => write!(f, "CONSISTENCY {level}"),
             Statement::Tracing(on) => write!(f, "TRACING {}", if *on { "ON" } else { "OFF" }),
+            Statement::ShowTracing => f.write_str("TRACING"),
+            Statement::ShowPaging => f.write_str("PAGING"),
             Statement::Paging(None) => f.write_str("PAGING OFF"),
             Statement::Paging(Some(rows)) => write!(f, "PAGING {rows}"),
             Statement::Login { user, password } => {

@@ -86,8 +86,12 @@ pub enum Statement {
     Consistency(Option<Consistency>),
     /// `TRACING ON|OFF`.
     Tracing(bool),
+    /// `TRACING`: shows whether it is on.
+    ShowTracing,
     /// `PAGING n|OFF`.
     Paging(Option<u32>),
+    /// `PAGING`: shows the rows of a page.
+    ShowPaging,
     /// `LOGIN`.
     Login {
         /// Name.

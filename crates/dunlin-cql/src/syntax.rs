@@ -93,6 +93,10 @@ pub enum Expected {
     Uuid,
     /// A help topic.
     Topic,
+    /// The name of a file, as a string.
+    File,
+    /// The name of an option of the shell's `COPY`.
+    CopyOption,
     /// The `;` or the end of the text.
     End,
 }
@@ -120,6 +124,8 @@ impl fmt::Display for Expected {
             Expected::Duration => "a duration such as 500ms",
             Expected::Uuid => "a uuid",
             Expected::Topic => "a topic",
+            Expected::File => "the name of a file in single quotes",
+            Expected::CopyOption => "the name of an option of COPY",
             Expected::End => "the end of the statement",
         })
     }

@@ -21,9 +21,10 @@ impl Parser<'_> {
                 Ok(Statement::Consistency(if shown { None } else { Some(self.consistency()?) }))
             }
             "TRACING" => {
+                let shown = self.is_end();
                 let on = self.accept_word("ON")?;
-                if !on {
-                    self.expect_word("OFF")?;
+                if !on && !self.accept_word("OFF")? {
+                    return if shown { Ok(Statement::ShowTracing) } else { self.fail(Expected::Word("OFF")) };
                 }
                 Ok(Statement::Tracing(on))
             }
@@ -60,6 +61,10 @@ impl Parser<'_> {
                 Ok(Statement::Paging(Some(n as u32)))
             }
             TokenKind::Integer(_) => Err(self.error(format!("a page has 1 to {PAGE_ROWS_MAX} rows"))),
+            _ if self.is_end() => {
+                self.note(Expected::Integer);
+                Ok(Statement::ShowPaging)
+            }
             _ => self.fail(Expected::Integer),
         }
     }

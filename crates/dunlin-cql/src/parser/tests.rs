@@ -67,10 +67,62 @@ fn errors_name_what_was_expected_and_where() {
         &format!("USE '{}'", "x".repeat(99)),
         1,
         5,
-        &format!("expected the name of a keyspace, found '{}...", "x".repeat(31)),
+        &format!(
+            "expected the name of a keyspace, found '{}...; a name is without quotes, or in double quotes",
+            "x".repeat(31)
+        ),
     );
     let deep = format!("CREATE TABLE t (k {}text PRIMARY KEY, v text)", "list<".repeat(5000));
     assert_eq!(parse(&deep).unwrap_err().message, "the type is nested too deep");
+}
+
+#[test]
+fn errors_say_what_may_have_been_meant() {
+    let check = |text: &str, column: u32, hint: &str| {
+        let error = parse(text).unwrap_err();
+        assert!(error.message.ends_with(hint), "{text}: {} does not end with {hint}", error.message);
+        assert_eq!((error.line, error.column), (1, column), "{text}: {}", error.message);
+    };
+    let quotes = "a string is in single quotes";
+    check("SELECT * FROM kv WHERE key = \"a\"", 30, "found \"a\"; a string is in single quotes: 'a'");
+    check("INSERT INTO kv (key, value) VALUES (\"it's\", 'b')", 37, "single quotes: 'it''s'");
+    check("UPDATE kv SET value = \"x\" WHERE key = 'a'", 23, "single quotes: 'x'");
+    check("DELETE FROM kv USING CONTEXT \"AQ\" WHERE key = 'a'", 30, "single quotes: 'AQ'");
+    check("SELECT * FROM kv WHERE key IN ('a', \"b\")", 37, "single quotes: 'b'");
+    check("ALTER TABLE kv WITH comment = \"x\"", 31, "single quotes: 'x'");
+    check("LOGIN ann 'x'", 7, quotes);
+    check("INSERT INTO kv (key, value) VALUES (alice, 3 apples)", 37, quotes);
+    check("SELECT * FROM kv WHERE key == 'a'", 29, "; one = is enough");
+    check("SELECT * FROM kv WHERE key = ?", 30, "; there are no bound values: write the value itself");
+    check(
+        "INSERT INTO kv ('key', 'value') VALUES ('a', 'b')",
+        17,
+        "; a name is without quotes, or in double quotes",
+    );
+    let backslash = "; a quote in a string is doubled, as in 'it''s': a backslash escapes nothing";
+    check("INSERT INTO kv (key, value) VALUES ('it\\'s', 'b')", 42, backslash);
+    check("SELECT * FROM kv WHERE key = \\'a\\'", 30, backslash);
+    let straight = "; a string is in straight single quotes: 'abc'";
+    check("SELECT * FROM kv WHERE key = ‘a’", 30, straight);
+    check("SELECT * FROM kv WHERE key = “a”", 30, straight);
+    check("SELECT * FROM `kv`", 15, straight);
+    check("SELECT\u{a0}* FROM kv", 7, "type the blank anew");
+    check("SELECT \u{200b}* FROM kv", 8, "it is not seen, and does not belong there");
+    check("SELECT\0*", 7, "It has to be in UTF-8");
+    check("# all\nSELECT 1", 1, "; a comment begins with -- or //");
+    for kind in ["UNLOGGED", "logged", "COUNTER"] {
+        let text = format!("BEGIN {kind} BATCH APPLY BATCH");
+        check(&text, 7, "; write BEGIN BATCH: each statement of a batch is applied on its own");
+    }
+    for command in ["COPY kv FROM 'x'", "SOURCE 'x'", "expand on", "MORE"] {
+        check(command, 1, "is a command of the shell (dunlin shell), not of the server");
+    }
+    // What only looks strange is right.
+    parse("select count(*) from KV").unwrap();
+    parse("SELECT * FROM kv WHERE key = '“”`\\ #'").unwrap();
+    parse("DESC TABLE kv").unwrap();
+    let open = SyntaxError::unfinished("INSERT 'it\\'s'); ", 14, crate::splitter::Part::Text);
+    assert!(open.message.ends_with(backslash), "{}", open.message);
 }
 
 fn name() -> BoxedStrategy<String> {
@@ -245,6 +297,8 @@ fn session() -> BoxedStrategy<Statement> {
         name().prop_map(|keyspace| Statement::Use { keyspace }),
         prop::option::of(prop::sample::select(&Consistency::ALL[..])).prop_map(Statement::Consistency),
         any::<bool>().prop_map(Statement::Tracing),
+        Just(Statement::ShowTracing),
+        Just(Statement::ShowPaging),
         prop::option::of(1u32..1000).prop_map(Statement::Paging),
         (text(), text()).prop_map(|(user, password)| Statement::Login { user, password }),
         describe.prop_map(Statement::Describe),
@@ -281,6 +335,33 @@ proptest! {
         let mut splitter = crate::Splitter::new();
         prop_assert_eq!(splitter.feed(stream.as_bytes()), Some(text.len() + 1), "{}", text);
         prop_assert_eq!(parse(&stream[..text.len() + 1]), Ok(statement));
+    }
+
+    /// Blanks, marks and comments between any two words change nothing, and the splitter passes over them too.
+    #[test]
+    fn what_stands_between_words_does_not_matter(
+        statement in statement(),
+        between in prop::collection::vec(
+            prop::sample::select(&[" ", "\n", "\u{feff}", "\u{b}", "-- ;'\n", "// \"\n", "/* ;'$$ */", "/**/", "\r\n"][..]),
+            1..20,
+        ),
+    ) {
+        let text = statement.to_string();
+        let (mut lexer, mut spaced) = (Lexer::new(&text), String::new());
+        for between in between.iter().cycle() {
+            // A sign and a comment of dashes behind it would be another comment.
+            spaced.push(' ');
+            spaced.push_str(between);
+            let token = lexer.take_token().unwrap();
+            if token.kind == TokenKind::End {
+                break;
+            }
+            spaced.push_str(&text[token.start..token.end]);
+        }
+        prop_assert_eq!(parse(&spaced), Ok(statement), "{}", spaced);
+        spaced.push(';');
+        let mut splitter = crate::Splitter::new();
+        prop_assert_eq!(splitter.feed(format!("{spaced}USE x;").as_bytes()), Some(spaced.len()), "{}", spaced);
     }
 
     #[test]

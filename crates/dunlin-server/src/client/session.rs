@@ -136,7 +136,9 @@ impl Session {
                 return Reply::ok_with("consistency", self.state.consistency.name());
             }
             Operation::Tracing(on) => self.state.tracing = on,
+            Operation::ShowTracing => return Reply::ok_with("tracing", self.tracing()),
             Operation::Paging(rows) => self.state.page_rows = rows,
+            Operation::ShowPaging => return Reply::ok_with("paging", self.paging()),
             Operation::ShowSession => return self.show(),
             Operation::Login { user, password } => return self.login(user, &password),
             Operation::Quit => self.ended = true,
@@ -154,12 +156,21 @@ impl Session {
 
     fn show(&self) -> Reply {
         let state = &self.state;
-        let paging = state.page_rows.map_or_else(|| "OFF".to_owned(), |rows| rows.to_string());
+        let view = self.services.view();
         Reply::ok_with("keyspace", &state.keyspace)
             .with("consistency", state.consistency.name())
-            .with("paging", paging)
-            .with("tracing", if state.tracing { "ON" } else { "OFF" })
+            .with("paging", self.paging())
+            .with("tracing", self.tracing())
             .with("user", state.user.as_deref().unwrap_or_default())
+            .with("node", view.name_of(view.me))
+    }
+
+    fn paging(&self) -> String {
+        self.state.page_rows.map_or_else(|| "OFF".to_owned(), |rows| rows.to_string())
+    }
+
+    fn tracing(&self) -> &'static str {
+        if self.state.tracing { "ON" } else { "OFF" }
     }
 
     fn login(&mut self, user: String, password: &str) -> Reply {

@@ -214,12 +214,20 @@ fn session_statements() {
         shell.check("consistency one;", "OK\n").await;
         shell.check("CONSISTENCY", "OK·consistency=ONE\n").await;
         shell
-            .check("SHOW SESSION", "OK·keyspace=dunlin·consistency=ONE·paging=1000·tracing=OFF·user=\n")
+            .check(
+                "SHOW SESSION",
+                "OK·keyspace=dunlin·consistency=ONE·paging=1000·tracing=OFF·user=·node=n1\n",
+            )
             .await;
         shell.check("LOGIN 'ann' 'wrong'", "ERROR·UNAUTHENTICATED·wrong user or password\n").await;
         shell.check("LOGIN 'ann' 'secret'", "OK\n").await;
         shell.check("LOGIN 'bob' 'x'", "WARNING·this server asks nobody to log in\nOK\n").await;
+        shell.check("PAGING;", "OK·paging=1000\n").await;
+        shell.check("PAGING OFF", "OK\n").await;
+        shell.check("PAGING", "OK·paging=OFF\n").await;
+        shell.check("TRACING", "OK·tracing=OFF\n").await;
         shell.check("TRACING ON", "OK\n").await;
+        assert!(shell.text("TRACING").await.ends_with("OK\ttracing=ON\n"));
         let traced = shell.text("SELECT * FROM kv WHERE key = 'a'").await;
         assert!(traced.contains("\nTRACE\t") && traced.contains("\tn1\tread at ONE\n"), "{traced}");
         assert!(traced.ends_with("\nEND\trows=0\n"), "{traced}");
