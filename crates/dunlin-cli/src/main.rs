@@ -2,6 +2,9 @@
 //!
 //! One file a verb. Exit status: 0 done, 1 the operation failed, 2 wrong usage.
 
+// A closed pipe or a full disk must not end in a panic: `dunlin_terminal::say!`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod admin;
 mod args;
 mod bench;
@@ -14,7 +17,7 @@ mod shell;
 mod verify;
 
 use args::{Cli, Verb};
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use dunlin_terminal::Output;
 use std::process::ExitCode;
 
@@ -22,7 +25,11 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match dunlin_terminal::parse() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    let format = cli.verb.format();
     let done = match cli.verb {
         Verb::Server(args) => server::run(&args),
         Verb::CheckConfig(args) => server::check(&args),
@@ -37,7 +44,7 @@ fn main() -> ExitCode {
         Verb::Certs(args) => certs::run(args),
         Verb::Completions { shell } => completions(shell),
     };
-    dunlin_terminal::finish("dunlin", done)
+    dunlin_terminal::finish_as("dunlin", format, done)
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {

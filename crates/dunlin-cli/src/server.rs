@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 /// Runs a node until it is told to stop.
 pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
-    Ok(match dunlin_server::run::serve(&args.config) {
+    Ok(match dunlin_server::run::serve(&args.config, args.until_stdin_closes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain!("dunlin server: {}", explain(&error));

@@ -7,6 +7,9 @@
 
 mod log;
 mod resolve;
+mod stop;
+
+pub(crate) use log::lines_lost;
 
 use crate::admin;
 use crate::client::listener::ClientListener;
@@ -25,15 +28,19 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use stop::Stop;
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, rustls};
 
 /// Longest wait for clients' last answers at a stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Runs a node until SIGTERM or SIGINT, then stops it in order. Errors are for a person.
-pub fn serve(file: &Path) -> anyhow::Result<()> {
+/// How long a process that ends waits for whoever reads its log.
+const LOG_WITHIN: Duration = Duration::from_secs(2);
+
+/// Runs a node until SIGTERM or SIGINT (with `until_input_ends` also until standard input ends, which it does when the
+/// process that holds its other end is gone, however that came about), then stops it in order. Errors are for a person.
+pub fn serve(file: &Path, until_input_ends: bool) -> anyhow::Result<()> {
     let config = Config::load(file, &config::process_environment())?;
     log::start(&config.log)?;
     abort_on_panic();
@@ -41,9 +48,10 @@ pub fn serve(file: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let done = tokio.block_on(run(config));
+    let done = tokio.block_on(run(config, until_input_ends));
     // Tasks that were told to end are not waited for.
     tokio.shutdown_background();
+    log::flush(LOG_WITHIN);
     done
 }
 
@@ -52,13 +60,14 @@ fn abort_on_panic() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!(%panic, "panic: the process ends at once");
+        log::flush(LOG_WITHIN);
         previous(panic);
         std::process::abort();
     }));
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
-    let mut stop = Stop::new()?;
+async fn run(config: Config, until_input_ends: bool) -> anyhow::Result<()> {
+    let mut stop = Stop::new(until_input_ends)?;
     let Some(config) = stop.unless_told(resolve::addresses(config)).await else { return Ok(()) };
     let server = Server::start(config?)?;
     server.until(stop.told()).await
@@ -167,33 +176,4 @@ fn acceptor(config: &Config) -> anyhow::Result<TlsAcceptor> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .context("client.certificate and client.key")?;
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// SIGTERM and SIGINT.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Stop> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn told(mut self) {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    async fn unless_told<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => None,
-            _ = self.interrupt.recv() => None,
-            done = work => Some(done),
-        }
-    }
 }

@@ -22,7 +22,7 @@ pub struct Progress {
 }
 
 enum Kind {
-    Bar(ProgressBar),
+    Bar { bar: ProgressBar, known: bool },
     Lines,
     Silent,
 }
@@ -30,7 +30,10 @@ enum Kind {
 impl Progress {
     /// Shown as standard error allows.
     pub fn start() -> Progress {
-        let kind = if std::io::stderr().is_terminal() { Kind::Bar(bar()) } else { Kind::Lines };
+        let kind = match std::io::stderr().is_terminal() {
+            true => Kind::Bar { bar: bar(), known: false },
+            false => Kind::Lines,
+        };
         Progress { kind, since: Instant::now(), lines: 0 }
     }
 
@@ -41,9 +44,13 @@ impl Progress {
 
     /// Where the work is, and which share of it is done, if that is known. Cheap enough for every step.
     pub fn show(&mut self, text: &str, share: Option<f64>) {
-        match &self.kind {
+        match &mut self.kind {
             Kind::Silent => {}
-            Kind::Bar(bar) => {
+            Kind::Bar { bar, known } => {
+                if *known != share.is_some() {
+                    *known = share.is_some();
+                    bar.set_style(style(*known));
+                }
                 bar.set_position(share.map_or(0, |share| (share.clamp(0.0, 1.0) * STEPS as f64) as u64));
                 bar.set_message(crate::printable(text));
                 bar.tick();
@@ -51,7 +58,8 @@ impl Progress {
             Kind::Lines => {
                 let elapsed = self.since.elapsed();
                 if elapsed >= FIRST_AFTER + EVERY * self.lines {
-                    self.lines = 1 + u32::try_from((elapsed - FIRST_AFTER).as_secs() / EVERY.as_secs()).unwrap_or(u32::MAX - 1);
+                    self.lines = 1 + u32::try_from((elapsed - FIRST_AFTER).as_secs() / EVERY.as_secs())
+                        .unwrap_or(u32::MAX - 1);
                     complain!("{} ({} s)", crate::printable(text), elapsed.as_secs());
                 }
             }
@@ -61,15 +69,18 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Kind::Bar(bar) = &self.kind {
+        if let Kind::Bar { bar, .. } = &self.kind {
             bar.finish_and_clear();
         }
     }
 }
 
 fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr_with_hz(10));
-    let style = ProgressStyle::with_template("{spinner} {bar:30} {msg} {elapsed}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
+    ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr_with_hz(10))
+        .with_style(style(false))
+}
+
+fn style(known: bool) -> ProgressStyle {
+    let template = if known { "{spinner} {bar:30} {msg} {elapsed}" } else { "{spinner} {msg} {elapsed}" };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -8,11 +8,12 @@ mod target;
 
 pub use bench::{BenchArgs, Durability, Mix};
 pub use certs::{CertsArgs, CertsVerb};
+pub use dunlin_terminal::Format;
 pub use keys::{DeleteArgs, GetArgs, PutArgs, ScanArgs};
 pub use shell::{RowFormat, ShellArgs, VerifyArgs};
 pub use target::{Target, with_port};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Parser, Debug)]
@@ -60,12 +61,27 @@ pub enum Verb {
     },
 }
 
+impl Verb {
+    /// How its failure is told.
+    pub fn format(&self) -> Format {
+        match self {
+            Verb::Get(args) => args.format,
+            Verb::Scan(args) => args.format,
+            Verb::Bench(args) => args.format,
+            _ => Format::Text,
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 #[command(after_help = "Example: dunlin server --config /etc/dunlin/dunlin.toml")]
 pub struct ConfigArgs {
     /// The node's TOML file; conf/dunlin.toml is the annotated reference
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Stop also when standard input ends: a node that is started with a pipe there does not outlive its starter
+    #[arg(long)]
+    pub until_stdin_closes: bool,
 }
 
 #[derive(Args, Debug)]
@@ -90,12 +106,6 @@ pub struct LocalArgs {
     /// Put all nodes on 127.0.0.1 from this port on (default elsewhere than on Linux: 9041)
     #[arg(long, value_name = "N")]
     pub base_port: Option<u16>,
-}
-
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    Text,
-    Json,
 }
 
 #[cfg(test)]

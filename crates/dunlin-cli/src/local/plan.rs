@@ -4,6 +4,7 @@ use crate::args::LocalArgs;
 use anyhow::{Context, bail};
 use dunlin_transport::certs;
 use std::fmt::Write as _;
+use std::fs::{File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,16 @@ impl NodePlan {
     pub fn log_file(&self) -> PathBuf {
         self.dir.join("log")
     }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// Whether a process has its data open.
+    fn is_held(&self) -> bool {
+        let lock = File::open(self.data_dir().join("LOCK"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
 }
 
 impl Plan {
@@ -64,8 +75,19 @@ impl Plan {
         {
             bail!("--base-port {base} leaves no room for {} nodes below port 65536", args.nodes);
         }
-        std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {}", args.dir.display()))?;
-        let dir = args.dir.canonicalize().with_context(|| format!("cannot open {}", args.dir.display()))?;
+        let other = "(--dir names another folder)";
+        std::fs::create_dir_all(&args.dir)
+            .with_context(|| format!("cannot make the folder {} {other}", args.dir.display()))?;
+        let dir = args
+            .dir
+            .canonicalize()
+            .with_context(|| format!("cannot open the folder {} {other}", args.dir.display()))?;
+        if dir.join("node.toml").exists() || dir.join("commitlog").exists() {
+            bail!(
+                "{} is the data directory of one node, not the folder of a local cluster {other}",
+                dir.display()
+            );
+        }
         let held = (1..=99).take_while(|i| dir.join(format!("n{i}/data")).exists()).count();
         if held > usize::from(args.nodes) {
             bail!(
@@ -75,6 +97,29 @@ impl Plan {
         }
         let nodes = (0..args.nodes).map(|index| NodePlan::new(&dir, index, base_port)).collect();
         Ok(Plan { dir, nodes })
+    }
+
+    /// Nobody else runs a cluster here as long as the file is open.
+    pub fn lock(&self) -> anyhow::Result<File> {
+        let path = self.dir.join("LOCK");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path);
+        let lock =
+            lock.with_context(|| format!("cannot write {} (--dir names another folder)", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another `dunlin local` runs with {}: stop it, or use another --dir (and other ports, --base-port)",
+                self.dir.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// A node whose data some process has open.
+    pub fn held(&self) -> Option<&NodePlan> {
+        self.nodes.iter().find(|node| node.is_held())
     }
 
     /// A clear word before anything is started, instead of a node's death.
@@ -100,7 +145,7 @@ impl Plan {
             certs::init_ca(&certs_dir)?;
         }
         for node in &self.nodes {
-            std::fs::create_dir_all(node.dir.join("data"))
+            std::fs::create_dir_all(node.data_dir())
                 .with_context(|| format!("cannot make {}", node.dir.display()))?;
             if !certs_dir.join(format!("{}.crt", node.name)).exists() {
                 certs::issue(&certs_dir, &node.name, &[node.internode.ip().to_string()])?;
@@ -127,7 +172,7 @@ impl Plan {
              \n[admin]\naddress = \"{}\"\n",
             self.nodes.len().min(3),
             node.name,
-            path(node.dir.join("data")),
+            path(node.data_dir()),
             node.internode,
             path(certs_dir.join("ca.crt")),
             path(certs_dir.join(format!("{}.crt", node.name))),

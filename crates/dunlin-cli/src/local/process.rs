@@ -5,8 +5,8 @@ use anyhow::Context;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::time::{Duration, Instant};
-use tokio::process::{Child, Command};
+use std::time::Duration;
+use tokio::process::{Child, ChildStdin, Command};
 
 /// How long a node may take to drain before it is killed.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
@@ -14,6 +14,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 /// A child process and whether its end was reported.
 pub struct NodeProcess {
     child: Child,
+    /// The other end of the node's standard input: the system closes it when this process ends, in whatever way, and
+    /// the node then drains and ends too.
+    tether: Option<ChildStdin>,
     reported: bool,
 }
 
@@ -27,18 +30,19 @@ impl NodeProcess {
             .open(&log_file)
             .with_context(|| format!("cannot open {}", log_file.display()))?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .args(["server", "--config"])
             .arg(node.config_file())
-            .stdin(Stdio::null())
+            .arg("--until-stdin-closes")
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
-            // Ctrl-C is for the launcher, which then tells the nodes to drain.
+            // Ctrl-C and a closed terminal are for the launcher, which then tells the nodes to drain.
             .process_group(0)
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", node.name))?;
-        Ok(NodeProcess { child, reported: false })
+        let tether = child.stdin.take();
+        Ok(NodeProcess { child, tether, reported: false })
     }
 
     /// The process id while it runs.
@@ -56,7 +60,8 @@ impl NodeProcess {
         Some(describe(status))
     }
 
-    fn terminate(&self) {
+    fn terminate(&mut self) {
+        self.tether = None;
         if let Some(pid) = self.pid().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
             // An error means that it ended by itself.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -72,27 +77,30 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Tells every node to drain and waits; kills what does not end in time. True if all ended by themselves with status 0.
-pub async fn stop_all(nodes: &mut [NodeProcess]) -> bool {
-    for node in nodes.iter() {
+/// Tells every node to drain and waits; kills what does not end in time, or when `hurry` ends. True if all ended by
+/// themselves with status 0.
+pub async fn stop_all(nodes: &mut [NodeProcess], hurry: impl Future<Output = ()>) -> bool {
+    for node in nodes.iter_mut() {
         node.terminate();
     }
-    let deadline = Instant::now() + DRAIN_WITHIN;
     let mut clean = true;
-    for node in nodes {
-        if node.reported {
-            continue;
+    let drained = async {
+        for node in nodes.iter_mut().filter(|node| !node.reported) {
+            clean &= node.child.wait().await.is_ok_and(|status| status.success());
+            node.reported = true;
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(left, node.child.wait()).await {
-            Ok(Ok(status)) => clean &= status.success(),
-            _ => {
-                clean = false;
-                let _ = node.child.kill().await;
-            }
-        }
+    };
+    let all = tokio::select! {
+        biased;
+        () = drained => true,
+        () = hurry => false,
+        () = tokio::time::sleep(DRAIN_WITHIN) => false,
+    };
+    for node in nodes.iter_mut().filter(|node| !node.reported) {
+        // An error means that it has ended.
+        let _ = node.child.kill().await;
     }
-    clean
+    all && clean
 }
 
 /// The end of a log, for an error message.

@@ -157,6 +157,8 @@ pub(super) fn tables(node: &Node) -> Value {
 /// Everything that is counted where it happens.
 pub(super) fn samples(node: &Node, transport: Option<&QuicTransport>) -> Vec<Sample> {
     let mut all = Vec::new();
+    let help = "Log lines that were not written: standard error is gone, full or too slow";
+    all.push(Sample::counter("log_lines_lost", help, crate::run::lines_lost()));
     cluster(node, &mut all);
     requests(node, &mut all);
     store(node, &mut all);
