@@ -1,18 +1,27 @@
 //! The command line.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
+use dunlin_terminal::Format;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Parser, Debug)]
 #[command(name = "nodetool", version, about = "Look at a Dunlin cluster and look after it")]
-#[command(after_help = "Example: nodetool --host 127.0.0.1 status")]
+#[command(
+    after_help = "Examples:\n  nodetool status\n  nodetool --host 10.0.0.5:7199 repair shop\n  nodetool --format json info | jq .load_bytes\n\
+    Exit status: 0 done, 1 the operation failed, 2 wrong usage. With --format json an error is an object, {\"error\": \"...\"}, on standard error."
+)]
 pub struct Cli {
-    /// Address of the node's admin HTTP
-    #[arg(long, default_value = "127.0.0.1", env = "DUNLIN_ADMIN_HOST", global = true)]
-    pub host: String,
-    /// Its port
-    #[arg(long, default_value_t = 7199, env = "DUNLIN_ADMIN_PORT", global = true)]
-    pub port: u16,
+    /// The node's admin HTTP [default: 127.0.0.1, or the variable DUNLIN_ADMIN_HOST]
+    #[arg(long, value_name = "HOST[:PORT]", global = true)]
+    pub host: Option<String>,
+    /// Its port [default: 7199, or the variable DUNLIN_ADMIN_PORT]
+    #[arg(long, global = true)]
+    pub port: Option<u16>,
+    /// Longest wait for the whole verb, in seconds [default: 5 for an answer that the node has at hand; work such as flush,
+    /// repair or compact is waited for as long as the node lives]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, global = true)]
+    pub timeout: Option<Duration>,
     /// text or json
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     pub format: Format,
@@ -20,10 +29,15 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    Text,
-    Json,
+/// A time that can be waited.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a number of seconds above 0 and up to a year");
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    let longest = Duration::from_secs(365 * 24 * 3600);
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero() && *time <= longest)
+        .ok_or_else(wrong)
 }
 
 #[derive(Subcommand, Debug)]
@@ -139,10 +153,10 @@ pub enum Verb {
         /// Only this table of it
         table: Option<String>,
     },
-    /// Hints waiting for nodes that were away
+    /// Hints waiting for nodes that were away; without a further word, `hints list`
     Hints {
         #[command(subcommand)]
-        verb: HintsVerb,
+        verb: Option<HintsVerb>,
     },
     /// The same as `hints list`
     Listpendinghints,
@@ -165,6 +179,11 @@ pub enum Verb {
     },
     /// Version of the node
     Version,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// What is repaired, and how.
@@ -198,14 +217,11 @@ pub struct Repair {
 pub enum HintsVerb {
     /// For each target: count, bytes, age of the oldest, rate, time left, and what was dropped by which rule
     List,
-    /// Wait until all hints kept before now are delivered (or dropped by a rule)
+    /// Wait until all hints kept before now are delivered (or dropped by a rule); --timeout gives up, with exit status 1
     Wait {
         /// Only those for this node, by name or host id
         #[arg(long)]
         target: Option<String>,
-        /// Give up after so many seconds, with exit status 1
-        #[arg(long, value_name = "SECONDS")]
-        timeout: Option<u64>,
     },
     /// Deliver none until `resume` or a restart of this node; hints are still kept
     Pause {
@@ -260,6 +276,7 @@ impl Verb {
             Verb::Removenode { .. } => "removenode",
             Verb::Abort { .. } => "abort",
             Verb::Version => "version",
+            Verb::Completions { .. } => "completions",
         }
     }
 }
@@ -273,14 +290,20 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["nodetool", "status", "--format", "json", "--port", "1"]);
-        assert_eq!((cli.format, cli.port, cli.verb.name()), (Format::Json, 1, "status"));
+        assert_eq!((cli.format, cli.port, cli.verb.name()), (Format::Json, Some(1), "status"));
         let cli = Cli::parse_from(["nodetool", "removenode", "h", "--force"]);
         assert!(matches!(cli.verb, Verb::Removenode { force: true, .. }));
         let cli = Cli::parse_from(["nodetool", "hints", "wait", "--target", "n2", "--timeout", "5"]);
-        assert!(matches!(cli.verb, Verb::Hints { verb: HintsVerb::Wait { timeout: Some(5), .. } }));
+        assert!(matches!(cli.verb, Verb::Hints { verb: Some(HintsVerb::Wait { .. }) }));
+        assert_eq!(cli.timeout, Some(Duration::from_secs(5)));
+        assert!(matches!(Cli::parse_from(["nodetool", "hints"]).verb, Verb::Hints { verb: None }));
         let wrong = |args: &[&str]| Cli::try_parse_from([&["nodetool"], args].concat()).is_err();
         assert!(
-            wrong(&["clearsnapshot"]) && wrong(&["clearsnapshot", "a", "--all"]) && wrong(&["restore", "a"])
+            wrong(&["--timeout", "0", "status"])
+                && wrong(&["--timeout", "-1", "status"])
+                && wrong(&["clearsnapshot"])
+                && wrong(&["clearsnapshot", "a", "--all"])
+                && wrong(&["restore", "a"])
         );
         let cli = Cli::parse_from(["nodetool", "restore", "a", "--data-dir", "d"]);
         assert_eq!(cli.verb.name(), "restore");

@@ -3,17 +3,15 @@
 use crate::args::HintsVerb;
 use crate::http::{self, Admin};
 use anyhow::bail;
+use dunlin_terminal::Progress;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// Carries one out. Its answer is the list as it stands then; for `wait`, how many were waited for.
-pub async fn run(admin: &mut Admin, verb: &HintsVerb) -> anyhow::Result<Value> {
+pub async fn run(admin: &mut Admin, verb: &HintsVerb, progress: &mut Progress) -> anyhow::Result<Value> {
     let (what, target) = match verb {
         HintsVerb::List => return admin.get("/api/v1/hints").await,
-        HintsVerb::Wait { target, timeout } => {
-            return wait(admin, target.as_deref(), timeout.map(Duration::from_secs)).await;
-        }
+        HintsVerb::Wait { target } => return wait(admin, target.as_deref(), progress).await,
         HintsVerb::Pause { target } => ("pause", target),
         HintsVerb::Resume { target } => ("resume", target),
         HintsVerb::Truncate { target } => ("truncate", target),
@@ -23,7 +21,7 @@ pub async fn run(admin: &mut Admin, verb: &HintsVerb) -> anyhow::Result<Value> {
 }
 
 /// Waits until what is kept now is gone, however many hints come meanwhile.
-async fn wait(admin: &mut Admin, only: Option<&str>, timeout: Option<Duration>) -> anyhow::Result<Value> {
+async fn wait(admin: &mut Admin, only: Option<&str>, progress: &mut Progress) -> anyhow::Result<Value> {
     let first = admin.get("/api/v1/hints").await?;
     let goal: BTreeMap<String, u64> = targets(&first)
         .filter(|t| only.is_none_or(|only| t["target"] == only || t["host_id"] == only))
@@ -31,7 +29,6 @@ async fn wait(admin: &mut Admin, only: Option<&str>, timeout: Option<Duration>) 
         .collect();
     let waited_for: u64 = targets(&first).filter(|t| is_in(&goal, t)).map(|t| number(t, "count")).sum();
     let mut now = first;
-    let mut waited = Duration::ZERO;
     loop {
         let left = |t: &Value| {
             let goal = t["host_id"].as_str().and_then(|host| goal.get(host)).copied().unwrap_or(0);
@@ -41,12 +38,13 @@ async fn wait(admin: &mut Admin, only: Option<&str>, timeout: Option<Duration>) 
         if left == 0 {
             return Ok(json!({ "waited_for": waited_for }));
         }
-        if timeout.is_some_and(|timeout| waited >= timeout) {
+        if admin.is_late() {
             bail!("{left} of {waited_for} hints are still here; see `nodetool hints list`");
         }
+        let share = waited_for.saturating_sub(left) as f64 / waited_for.max(1) as f64;
+        progress.show(&format!("{left} of {waited_for} hints are still here"), Some(share));
         crate::sleep().await;
-        waited += crate::POLL_EVERY;
-        now = admin.get("/api/v1/hints").await?;
+        now = admin.look("/api/v1/hints").await?;
     }
 }
 

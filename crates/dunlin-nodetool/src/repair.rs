@@ -3,36 +3,39 @@
 use crate::args::Repair;
 use crate::http::{self, Admin};
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use dunlin_terminal::Progress;
 use serde_json::Value;
 
-/// Carries it out, with a bar on a terminal. Ended with Ctrl-C, the repair ends too.
-pub async fn run(admin: &mut Admin, what: &Repair, json: bool) -> anyhow::Result<Value> {
+/// Carries it out and says how far it is. Ended with Ctrl-C, the repair ends too; after `--timeout` it goes on.
+pub async fn run(admin: &mut Admin, what: &Repair, progress: &mut Progress) -> anyhow::Result<Value> {
     if what.cancel {
         return admin.post("/api/v1/repair?cancel=true").await;
     }
     let mut state = admin.post(&format!("/api/v1/repair?{}", query(what))).await?;
     let id = state["id"].as_u64().context("the node named no repair")?;
-    let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(Some(1), target);
-    let style = "{spinner} {pos}/{len} ranges {bar:30} {msg}";
-    bar.set_style(ProgressStyle::with_template(style).context("the bar's template")?);
     while state["running"] == true {
-        bar.set_length(state["total"].as_u64().unwrap_or(1));
-        bar.set_position(state["done"].as_u64().unwrap_or(0));
-        bar.set_message(format!("{} keys differed", state["records_differing"].as_u64().unwrap_or(0)));
+        let number = |name: &str| state[name].as_u64().unwrap_or(0);
+        let (done, total) = (number("done"), number("total").max(1));
+        let differed = number("records_differing");
+        progress.show(
+            &format!("repair: {done} of {total} comparisons, {differed} keys differed"),
+            Some(done as f64 / total as f64),
+        );
         tokio::select! {
             biased;
             _ = tokio::signal::ctrl_c() => {
-                bar.finish_and_clear();
                 admin.post(&format!("/api/v1/repair?cancel=true&id={id}")).await?;
                 bail!("the repair was cancelled; what was compared until then is equal");
             }
             () = crate::sleep() => {}
         }
-        state = admin.get(&format!("/api/v1/repair?id={id}")).await?;
+        if admin.is_late() {
+            bail!(
+                "the repair is not done within --timeout; it goes on, and `nodetool repair --cancel` ends it"
+            );
+        }
+        state = admin.look(&format!("/api/v1/repair?id={id}")).await?;
     }
-    bar.finish_and_clear();
     if let Some(error) = state["error"].as_str() {
         bail!("the repair did not finish: {error}");
     }

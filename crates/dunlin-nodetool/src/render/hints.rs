@@ -1,7 +1,6 @@
 //! Hints as a table of targets.
 
-use super::storage::age;
-use super::{cell, size};
+use super::{age, cell, size};
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
@@ -66,7 +65,8 @@ mod tests {
         let text = text(&json!({ "paused": false, "targets": [target] }));
         let words: Vec<&str> = text.lines().nth(1).expect("a line").split_whitespace().collect();
         let line = words.join(" ");
-        for part in ["n2", "delivering", "3", "2.0 KiB", "1 min", "1.0 MiB/s", "5 s", "7", "bytes=1 window=2"]
+        for part in
+            ["n2", "delivering", "3", "2.0 KiB", "1 min 30 s", "1.0 MiB/s", "5 s", "7", "bytes=1 window=2"]
         {
             assert!(line.contains(part), "{part:?} in {line:?}");
         }

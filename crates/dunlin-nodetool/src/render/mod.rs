@@ -1,6 +1,7 @@
 //! Answers as text for people.
 
 mod hints;
+mod repair;
 mod ring;
 mod status;
 mod storage;
@@ -8,6 +9,7 @@ mod storage;
 use crate::args::Verb;
 use bytesize::ByteSize;
 use comfy_table::{Table, presets};
+use dunlin_terminal::printable;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -21,6 +23,7 @@ pub fn text(verb: &Verb, answer: &Value) -> String {
         Verb::Verify { .. } => storage::verified(answer),
         Verb::Scrub { data_dir: None, .. } => storage::scrubbed(answer),
         Verb::Hints { .. } | Verb::Listpendinghints => hints::text(answer),
+        Verb::Repair(_) => repair::text(answer),
         Verb::Version => format!("{}\n", cell(&answer["version"])),
         Verb::Getendpoints { .. } => {
             let names = answer["endpoints"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -60,7 +63,7 @@ fn tree(value: &Value, depth: usize) -> String {
     let mut out = String::new();
     match value {
         Value::Object(map) => {
-            let width = map.keys().map(String::len).max().unwrap_or(0);
+            let width = map.iter().map(|(name, value)| label(name, value).len()).max().unwrap_or(0);
             for (name, value) in map {
                 match value {
                     Value::Object(inner) if !inner.is_empty() => {
@@ -70,7 +73,7 @@ fn tree(value: &Value, depth: usize) -> String {
                         let _ = writeln!(out, "{pad}{name}:\n{}", table(list, &pad));
                     }
                     _ => {
-                        let _ = writeln!(out, "{pad}{name:width$} : {}", named(name, value));
+                        let _ = writeln!(out, "{pad}{:width$} : {}", label(name, value), named(name, value));
                     }
                 }
             }
@@ -95,18 +98,49 @@ fn table(list: &[Value], pad: &str) -> String {
         }
     }
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(columns.iter().map(|c| c.as_str()));
+    table.load_style(presets::NOTHING).set_header(columns.iter().map(|name| {
+        // The unit goes with the values that have it.
+        let units = list.iter().map(|row| label(name, &row[name.as_str()]));
+        units.min_by_key(|label| label.len()).unwrap_or(name).to_owned()
+    }));
     for row in list {
         table.add_row(columns.iter().map(|c| named(c, &row[c.as_str()])));
     }
     table.to_string().lines().map(|line| format!("{pad}{}", line.trim_end())).collect::<Vec<_>>().join("\n")
 }
 
+/// A name without the unit that its value shows.
+fn label<'a>(name: &'a str, value: &Value) -> &'a str {
+    let with_unit = ["_bytes", "_s", "_us"].into_iter().find_map(|unit| name.strip_suffix(unit));
+    with_unit.filter(|_| value.is_number()).unwrap_or(name)
+}
+
 /// A value whose name gives its unit.
 fn named(name: &str, value: &Value) -> String {
-    match value.as_u64() {
-        Some(bytes) if name.ends_with("bytes") => size(bytes),
+    match (value.as_u64(), value.as_f64()) {
+        (Some(bytes), _) if name.ends_with("bytes") => size(bytes),
+        (_, Some(seconds)) if name.ends_with("_s") => age(seconds.max(0.0) as u64),
+        (_, Some(micros)) if name.ends_with("_us") => duration_us(micros),
         _ => cell(value),
+    }
+}
+
+/// Microseconds for people.
+fn duration_us(micros: f64) -> String {
+    match micros.abs() {
+        0.0..1000.0 => format!("{micros:.0} us"),
+        1000.0..1_000_000.0 => format!("{:.1} ms", micros / 1000.0),
+        _ => format!("{:.1} s", micros / 1_000_000.0),
+    }
+}
+
+/// Seconds for people: the two largest units.
+pub(crate) fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
 
@@ -117,13 +151,28 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// A value in one cell; control characters are shown, not obeyed.
 pub(crate) fn cell(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+        Value::String(text) => printable(text),
+        Value::Array(list) if list.is_empty() => "none".to_owned(),
         Value::Array(list) => list.iter().map(cell).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    };
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| format!("{name}={}", named(name, value)))
+            .collect::<Vec<_>>()
+            .join(" "),
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(real) => rounded(real),
+            None => number.to_string(),
+        },
+    }
+}
+
+/// Three digits behind the point at most.
+fn rounded(real: f64) -> String {
+    let text = format!("{real:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -137,9 +186,30 @@ mod tests {
             &json!({ "name": "n1", "load_bytes": 2048, "more": { "a": 1 }, "rows": [{ "x": 1, "y": null }] }),
             0,
         );
-        for part in ["name       : n1\n", "load_bytes : 2.0 KiB\n", "more:\n  a : 1\n", "rows:\n"] {
+        for part in ["name : n1\n", "load : 2.0 KiB\n", "more:\n  a : 1\n", "rows:\n"] {
             assert!(text.contains(part), "{part:?} in {text}");
         }
+    }
+
+    #[test]
+    fn ages() {
+        for (seconds, expected) in
+            [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3_660, "1 h 1 min"), (90_000, "1 d 1 h")]
+        {
+            assert_eq!(age(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_for_people() {
+        let answer = json!({ "uptime_s": 148.737806458, "phi": 6.996477897460629e-15, "share": 0.5, "rtt_us": 1500, "up": true, "ports": [] });
+        assert_eq!(
+            tree(&answer, 0),
+            "phi    : 0\nports  : none\nrtt    : 1.5 ms\nshare  : 0.5\nup     : yes\nuptime : 2 min 28 s\n"
+        );
+        assert_eq!(table(&[json!({ "age_s": null }), json!({ "age_s": 90_000 })], ""), "age\n-\n1 d 1 h");
+        assert_eq!(cell(&json!({ "a": 1, "b_bytes": 2048 })), "a=1 b_bytes=2.0 KiB");
+        assert_eq!(cell(&json!("\u{1b}[31m")), "\\x1b[31m");
     }
 
     #[test]

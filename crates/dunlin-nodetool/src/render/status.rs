@@ -30,7 +30,7 @@ pub fn text(answer: &Value) -> String {
         let _ = writeln!(out, "{title}\n{}", "=".repeat(title.chars().count()));
         out.push_str("Status=Up/Down\n|/ State=Normal/Leaving/Joining\n");
         let mut rows =
-            vec![["--", "Address", "Load", "Vnodes", "Owns", "Host ID", "Rack"].map(str::to_owned)];
+            vec![["--", "Address", "Load", "Vnodes", "Owns", "Host ID", "Rack", "Name"].map(str::to_owned)];
         for node in nodes {
             rows.push([
                 letters(node),
@@ -40,10 +40,11 @@ pub fn text(answer: &Value) -> String {
                 node["owns"].as_f64().map_or("?".to_owned(), |owns| format!("{:.1}%", owns * 100.0)),
                 cell(&node["host_id"]),
                 cell(&node["rack"]),
+                cell(&node["name"]),
             ]);
         }
         let widths: Vec<usize> =
-            (0..7).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
+            (0..8).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
         for row in rows {
             let cells: Vec<String> =
                 row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
@@ -74,9 +75,9 @@ mod tests {
         assert_eq!(
             text,
             "Datacenter: dc1\n===============\nStatus=Up/Down\n|/ State=Normal/Leaving/Joining\n\
-             --  Address    Load     Vnodes  Owns   Host ID  Rack\n\
-             UN  127.0.0.1  1.0 KiB  85      33.3%  0f0e     r1\n\
-             DL  127.0.0.1  1.0 KiB  85      33.3%  0f0e     r1\n\n! n2 is down since 10 s\n"
+             --  Address    Load     Vnodes  Owns   Host ID  Rack  Name\n\
+             UN  127.0.0.1  1.0 KiB  85      33.3%  0f0e     r1    n1\n\
+             DL  127.0.0.1  1.0 KiB  85      33.3%  0f0e     r1    n2\n\n! n2 is down since 10 s\n"
         );
     }
 }

@@ -9,6 +9,8 @@
 //! | `POST /api/v1/VERB?name=value` | does it; the answer comes when it is done, or (repair) when it has begun |
 //! | `GET /` | the status page, one self-contained file |
 //!
+//! Tokens are text, and so is any whole number that a reader of JSON may round ([`exact`]).
+//!
 //! An error is `{"error": "..."}` with status 400 (wrong question), 404 (no such verb), 409 (cannot be done now) or 500.
 //! What the verbs say is the node's affair: [`AdminBackend`].
 
@@ -16,6 +18,8 @@
     clippy::disallowed_methods,
     reason = "an edge: admin HTTP stands on tokio's sockets and never runs in the simulator"
 )]
+
+mod exact;
 
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -145,7 +149,7 @@ async fn act(
 
 fn answer(result: Result<Value, AdminError>) -> Response {
     match result {
-        Ok(value) => Json(value).into_response(),
+        Ok(value) => Json(exact::numbers(value)).into_response(),
         Err(error) => {
             let status = match &error {
                 AdminError::Wrong(_) => StatusCode::BAD_REQUEST,

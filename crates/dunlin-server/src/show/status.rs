@@ -220,7 +220,7 @@ pub(super) fn ring(node: &Node) -> Value {
         .iter()
         .map(|vnode| {
             let range = layout.range_of(vnode);
-            json!({ "vnode": vnode.0, "first_token": range.first.0, "last_token": range.last.0, "owner": view.name_of(layout.owner(vnode)) })
+            json!({ "vnode": vnode.0, "first_token": range.first.0.to_string(), "last_token": range.last.0.to_string(), "owner": view.name_of(layout.owner(vnode)) })
         })
         .collect();
     json!({ "version": layout.version, "vnodes": vnodes })
@@ -351,7 +351,7 @@ pub(super) fn sstables_of(node: &Node, params: &Params) -> Result<Value, AdminEr
         node.store.engine().sstables_of(def.id, token).map_err(|e| AdminError::Failed(e.to_string()))?;
     let dir = &node.config.node.data_dir;
     let paths: Vec<String> = files.iter().map(|file| dir.join(file).display().to_string()).collect();
-    Ok(json!({ "token": token.0, "sstables": paths }))
+    Ok(json!({ "token": token.0.to_string(), "sstables": paths }))
 }
 
 /// The replicas of a key, in preference order.
@@ -375,7 +375,7 @@ pub(super) fn endpoints(node: &Node, params: &Params) -> Result<Value, AdminErro
             })
         })
         .collect();
-    Ok(json!({ "token": token.0, "vnode": layout.vnode_of(token).0, "endpoints": endpoints }))
+    Ok(json!({ "token": token.0.to_string(), "vnode": layout.vnode_of(token).0, "endpoints": endpoints }))
 }
 
 fn parse_key(kind: dunlin_types::schema::KeyType, text: &str) -> Result<Key, AdminError> {

@@ -72,7 +72,7 @@ fn verify(_: &Arc<Node>, tables: Named) -> Result<Work, AdminError> {
 fn damage_json(table: &str, damage: Damage) -> Value {
     json!({
         "table": table, "file": damage.file, "offset": damage.offset, "what": damage.what,
-        "first_token": damage.range.map(|r| r.first.0), "last_token": damage.range.map(|r| r.last.0),
+        "first_token": damage.range.map(|r| r.first.0.to_string()), "last_token": damage.range.map(|r| r.last.0.to_string()),
     })
 }
 
@@ -193,6 +193,8 @@ pub(super) async fn clear_snapshot(node: &Node, params: &Params) -> Result<Value
     };
     let cleared = names.len();
     let job = move |engine: &Engine| names.iter().try_for_each(|name| engine.clear_snapshot(name));
-    node.store.run_long(Box::new(job)).await.map_err(failed)?;
+    node.store.run_long(Box::new(job)).await.map_err(|error| {
+        AdminError::Failed(format!("{}; `nodetool listsnapshots` shows what there is", work::reason(error)))
+    })?;
     Ok(json!({ "snapshots_cleared": cleared }))
 }

@@ -1,6 +1,7 @@
 //! What operators start and what may take hours: runs on the store's own thread for it, one after the other; how
 //! far it is, and how it ended, is shown under a number.
 
+use super::work;
 use crate::admin::{AdminError, Params};
 use crate::node::Node;
 use dunlin_storage::{Engine, EngineError, Progress};
@@ -78,7 +79,7 @@ impl Tasks {
         let done = node.store.run_long(job);
         let tasks = Arc::clone(self);
         let task = async move {
-            let error = done.await.err().map(|error| error.to_string());
+            let error = done.await.err().map(work::reason);
             tasks.with(id, |state| (state.running, state.error) = (false, error));
         };
         drop(node.runtime.spawn("operator", Box::pin(task)));

@@ -3,12 +3,13 @@
 use crate::admin::{AdminError, Params};
 use crate::membership::OperateError;
 use crate::node::Node;
-use dunlin_replication::repair::{RepairProgress, RepairScope};
+use dunlin_replication::repair::{PairOutcome, RepairProgress, RepairScope};
 use dunlin_replication::store::StoreError;
+use dunlin_replication::view::View;
 use dunlin_types::runtime::TaskHandle;
 use dunlin_types::{HostId, TableId};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,7 +37,16 @@ pub(super) fn tables(node: &Node, params: &Params) -> Result<Vec<TableId>, Admin
 }
 
 pub(super) fn failed(error: StoreError) -> AdminError {
-    AdminError::Failed(error.to_string())
+    AdminError::Failed(reason(error))
+}
+
+/// Why the store did not do what an operator asked for. To clients whatever the engine says means that it cannot be read
+/// here; to an operator it says itself what was wrong.
+pub(super) fn reason(error: StoreError) -> String {
+    match error {
+        StoreError::Damaged(what) => what,
+        other => other.to_string(),
+    }
 }
 
 /// Memtables to SSTables.
@@ -71,6 +81,45 @@ pub(super) fn host(node: &Node, params: &Params) -> Result<HostId, AdminError> {
     node.membership.host_of(text).map_err(AdminError::Wrong)
 }
 
+/// What comparing came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Compared {
+    ranges: u64,
+    ranges_differing: u64,
+    ranges_doubtful: u64,
+    records_differing: u64,
+    records_sent: u64,
+    records_received: u64,
+    bytes: u64,
+}
+
+impl Compared {
+    fn add(&mut self, more: &PairOutcome) {
+        self.ranges += more.ranges;
+        self.ranges_differing += more.ranges_differing;
+        self.ranges_doubtful += more.ranges_doubtful;
+        self.records_differing += more.outcome.records_differing;
+        self.records_sent += more.outcome.records_sent;
+        self.records_received += more.outcome.records_received;
+        self.bytes += more.outcome.bytes;
+    }
+
+    fn json(&self) -> Map<String, Value> {
+        [
+            ("ranges", self.ranges),
+            ("ranges_differing", self.ranges_differing),
+            ("ranges_doubtful", self.ranges_doubtful),
+            ("records_differing", self.records_differing),
+            ("records_sent", self.records_sent),
+            ("records_received", self.records_received),
+            ("bytes", self.bytes),
+        ]
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .collect()
+    }
+}
+
 /// One repair that an operator asked for.
 #[derive(Clone, Debug, Default)]
 struct RepairState {
@@ -79,13 +128,8 @@ struct RepairState {
     preview: bool,
     done: u64,
     total: u64,
-    ranges: u64,
-    ranges_differing: u64,
-    ranges_doubtful: u64,
-    records_differing: u64,
-    records_sent: u64,
-    records_received: u64,
-    bytes: u64,
+    all: Compared,
+    peers: BTreeMap<String, Compared>,
     /// Tables not repaired, by peer and reason.
     failures: BTreeMap<(String, String), Vec<String>>,
 }
@@ -96,12 +140,28 @@ impl RepairState {
             true => Some("it was cancelled; what was compared until then is equal".to_owned()),
             false => (!self.running && !self.failures.is_empty()).then(|| self.error()),
         };
-        json!({
-            "id": id, "running": self.running, "preview": self.preview, "done": self.done, "total": self.total.max(1),
-            "ranges": self.ranges, "ranges_differing": self.ranges_differing, "ranges_doubtful": self.ranges_doubtful,
-            "records_differing": self.records_differing, "records_sent": self.records_sent,
-            "records_received": self.records_received, "bytes": self.bytes, "error": error,
-        })
+        let peers: Vec<Value> = self
+            .peers
+            .iter()
+            .map(|(peer, compared)| {
+                let mut row = compared.json();
+                row.insert("peer".to_owned(), peer.as_str().into());
+                Value::Object(row)
+            })
+            .collect();
+        let mut state = self.all.json();
+        for (name, value) in [
+            ("id", json!(id)),
+            ("running", json!(self.running)),
+            ("preview", json!(self.preview)),
+            ("done", json!(self.done)),
+            ("total", json!(self.total.max(1))),
+            ("peers", json!(peers)),
+            ("error", json!(error)),
+        ] {
+            state.insert(name.to_owned(), value);
+        }
+        Value::Object(state)
     }
 
     fn failed(&mut self, peer: String, why: String, table: String) {
@@ -123,21 +183,17 @@ impl RepairState {
         reasons.join("; ")
     }
 
-    fn note(&mut self, step: &RepairProgress<'_>) {
+    fn note(&mut self, step: &RepairProgress<'_>, view: &View) {
         (self.done, self.total) = (step.done, step.total);
         let Some(pair) = step.pair else { return };
+        let peer = view.name_of(pair.peer);
         match &pair.result {
             Some(Ok(outcome)) => {
-                self.ranges += outcome.ranges;
-                self.ranges_differing += outcome.ranges_differing;
-                self.ranges_doubtful += outcome.ranges_doubtful;
-                self.records_differing += outcome.outcome.records_differing;
-                self.records_sent += outcome.outcome.records_sent;
-                self.records_received += outcome.outcome.records_received;
-                self.bytes += outcome.outcome.bytes;
+                self.all.add(outcome);
+                self.peers.entry(peer).or_default().add(outcome);
             }
-            Some(Err(error)) => self.failed(pair.peer.to_string(), error.to_string(), pair.table.to_string()),
-            None => self.failed(pair.peer.to_string(), "it is down".to_owned(), pair.table.to_string()),
+            Some(Err(error)) => self.failed(peer, error.to_string(), pair.table.to_string()),
+            None => self.failed(peer, "it is down".to_owned(), pair.table.to_string()),
         }
     }
 }
@@ -189,9 +245,9 @@ impl Repairs {
             states.insert(id, state);
             (id, first)
         };
-        let (repairs, repairer) = (Arc::clone(self), node.repairer.clone());
+        let (repairs, repairer, view) = (Arc::clone(self), node.repairer.clone(), node.view());
         let task = async move {
-            let progress = |step: RepairProgress<'_>| repairs.with(id, |state| state.note(&step));
+            let progress = |step: RepairProgress<'_>| repairs.with(id, |state| state.note(&step, &view));
             repairer.run_once(&scope, &progress).await;
             repairs.with(id, |state| state.running = false);
         };
