@@ -6,7 +6,7 @@ mod keys;
 mod shell;
 mod target;
 
-pub use bench::{BenchArgs, Durability, Mix};
+pub use bench::{BenchArgs, Mix};
 pub use certs::{CertsArgs, CertsVerb};
 pub use dunlin_terminal::Format;
 pub use keys::{DeleteArgs, GetArgs, PutArgs, ScanArgs};

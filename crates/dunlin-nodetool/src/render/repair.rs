@@ -40,7 +40,10 @@ pub fn text(answer: &Value) -> String {
     };
     let doubtful = number("ranges_doubtful");
     if doubtful > 0 {
-        let _ = writeln!(out, "{doubtful} ranges were left out: one of the two copies lost data of them and has to get it back first");
+        let _ = writeln!(
+            out,
+            "{doubtful} ranges were left out: one of the two copies lost data of them and has to get it back first"
+        );
     }
     out
 }
