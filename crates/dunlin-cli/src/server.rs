@@ -1,7 +1,8 @@
 //! `dunlin server`, `dunlin check-config`.
 
 use crate::args::{CheckArgs, ConfigArgs};
-use dunlin_terminal::{complain, explain, say};
+use dunlin_server::run::Findings;
+use dunlin_terminal::{complain, explain, printable, say};
 use std::process::ExitCode;
 
 /// Runs a node until it is told to stop.
@@ -15,16 +16,19 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Says what is wrong with a file.
+/// Says what is wrong with a file, and with what it names on this computer.
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    match dunlin_server::config::check(&args.file) {
-        Ok(_) => {
-            say!("{} is fine", args.file.display())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            complain!("{}", explain(&error.into()));
-            Ok(ExitCode::FAILURE)
-        }
+    let Findings { problems, notes } = dunlin_server::run::check(&args.file, args.text_only);
+    for note in &notes {
+        complain!("note: {}", printable(note));
     }
+    for problem in &problems {
+        // An error of the parser shows the lines around it.
+        complain!("{}", problem.lines().map(printable).collect::<Vec<_>>().join("\n"));
+    }
+    if !problems.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    say!("{} is fine", args.file.display())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -309,6 +309,20 @@ fn write(fs: &dyn Fs, dir: &Path, file: &NodeFile) -> Result<(), IdentityError> 
     replace_file(fs, FILE, text.as_bytes()).map_err(|e| failed(dir, FILE, e))
 }
 
+/// What would keep a node of this cluster from using a directory that exists, as far as that can be seen without changing
+/// it; `Ok(true)`: a node uses it now.
+pub fn examine(fs: &dyn Fs, dir: &Path, cluster_name: &str) -> Result<bool, IdentityError> {
+    read(fs, dir, cluster_name)?;
+    if !exists(fs, LOCK).map_err(|e| failed(dir, LOCK, e))? {
+        return Ok(false);
+    }
+    match fs.lock(LOCK) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(failed(dir, LOCK, error)),
+    }
+}
+
 /// The data directory itself cannot be opened or made.
 pub fn unusable(dir: &Path, error: io::Error) -> IdentityError {
     failed(dir, "", error)

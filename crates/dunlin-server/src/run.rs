@@ -5,15 +5,17 @@
 // This file stands on the operating system, as its name says.
 #![allow(clippy::disallowed_methods)]
 
+mod check;
 mod log;
 mod resolve;
 mod stop;
 
+pub use check::{Findings, check};
 pub(crate) use log::lines_lost;
 
 use crate::admin;
 use crate::client::listener::ClientListener;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::identity;
 use crate::node::{Node, NodeParts, StoreMode};
 use crate::runtime::TokioRuntime;
@@ -41,7 +43,7 @@ const LOG_WITHIN: Duration = Duration::from_secs(2);
 /// Runs a node until SIGTERM or SIGINT (with `until_input_ends` also until standard input ends, which it does when the
 /// process that holds its other end is gone, however that came about), then stops it in order. Errors are for a person.
 pub fn serve(file: &Path, until_input_ends: bool) -> anyhow::Result<()> {
-    let config = Config::load(file, &config::process_environment())?;
+    let config = Config::load(file)?;
     log::start(&config.log)?;
     abort_on_panic();
     let tokio = tokio::runtime::Builder::new_current_thread()
@@ -102,13 +104,7 @@ impl Server {
         let tls = TlsIdentity::from_files(&paths.ca, &paths.certificate, &paths.key).context(
             "[internode] certificates (make them with `dunlin certs init` and `dunlin certs issue`)",
         )?;
-        if **tls.name() != *config.node.name {
-            anyhow::bail!(
-                "node.name is {:?}, but internode.certificate names {:?}: they have to be the same",
-                config.node.name,
-                tls.name()
-            );
-        }
+        same_name(&config, tls.name())?;
         let client_tls = if config.client.tls { Some(acceptor(&config)?) } else { None };
         let client: SocketAddr = parse("client.address", &config.client.address)?;
         let admin_address: SocketAddr = parse("admin.address", &config.admin.address)?;
@@ -153,6 +149,15 @@ impl Server {
         admin.abort();
         Ok(())
     }
+}
+
+fn same_name(config: &Config, certified: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        certified == config.node.name,
+        "node.name is {:?}, but internode.certificate names {certified:?}: they have to be the same",
+        config.node.name
+    );
+    Ok(())
 }
 
 fn parse(key: &str, address: &str) -> anyhow::Result<SocketAddr> {

@@ -52,7 +52,7 @@ pub enum Verb {
     Certs(CertsArgs),
     /// Put load on a cluster and measure it
     Bench(BenchArgs),
-    /// Say what is wrong with a configuration file
+    /// Say what is wrong with a configuration file, and with the files, names and ports that it names
     CheckConfig(CheckArgs),
     /// Print completions for a shell
     Completions {
@@ -85,10 +85,17 @@ pub struct ConfigArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example: dunlin check-config /etc/dunlin/dunlin.toml")]
+#[command(
+    after_help = "Examples:\n  dunlin check-config /etc/dunlin/dunlin.toml\n  dunlin check-config --text-only dunlin.toml\n\
+    It looks at all that a node looks at when it starts, with the same environment: unknown keys, values, certificates and their dates,\n\
+    the data directory, host names, ports. It changes nothing. Exit status 1 if there is something wrong; notes are no failure."
+)]
 pub struct CheckArgs {
     /// The file to check
     pub file: PathBuf,
+    /// Look at the text alone, not at what it names: for a file that is made for another computer
+    #[arg(long)]
+    pub text_only: bool,
 }
 
 #[derive(Args, Debug)]

@@ -97,6 +97,8 @@ fn table(list: &[Value], pad: &str) -> String {
             }
         }
     }
+    // What a row is about comes first; the rest is in the order of the alphabet.
+    columns.sort_by_key(|name| !["name", "node", "peer", "table", "task", "target"].contains(&name.as_str()));
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(columns.iter().map(|name| {
         // The unit goes with the values that have it.

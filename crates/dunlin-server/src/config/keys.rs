@@ -8,27 +8,33 @@ pub(super) fn known() -> toml::Table {
     toml::Table::try_from(Config::default()).expect("the default configuration is a table of plain values")
 }
 
-/// Error: the first key that does not exist. Text that is not TOML passes: the parser says that better.
-pub(super) fn check(file: &str, text: &str) -> Result<(), ConfigError> {
-    let Ok(table) = DeTable::parse(text) else { return Ok(()) };
+/// Every key that does not exist. Text that is not TOML has none: the parser says that better.
+pub(super) fn unknown(file: &str, text: &str) -> Vec<ConfigError> {
+    let Ok(table) = DeTable::parse(text) else { return Vec::new() };
     let known = known();
-    let unknown = |at: usize, key: String, hint: Option<String>| ConfigError::UnknownKey {
-        place: format!("{file}:{}", text[..at].matches('\n').count() + 1),
-        key,
-        hint: hint.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default(),
+    let mut found = Vec::new();
+    let mut add = |at: usize, key: String, hint: Option<String>| {
+        let error = ConfigError::UnknownKey {
+            place: format!("{file}:{}", text[..at].matches('\n').count() + 1),
+            key,
+            hint: hint.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default(),
+        };
+        found.push((at, error));
     };
     for (section, value) in table.get_ref() {
         let name = section.get_ref().as_ref();
         let Some(keys) = known.get(name).and_then(toml::Value::as_table) else {
-            return Err(unknown(section.span().start, name.to_owned(), near_section(name, &known)));
+            add(section.span().start, name.to_owned(), near_section(name, &known));
+            continue;
         };
         let DeValue::Table(entries) = value.get_ref() else { continue };
-        if let Some(key) = entries.keys().find(|key| !keys.contains_key(key.get_ref().as_ref())) {
+        for key in entries.keys().filter(|key| !keys.contains_key(key.get_ref().as_ref())) {
             let word = key.get_ref().as_ref();
-            return Err(unknown(key.span().start, format!("{name}.{word}"), near_key(name, word, &known)));
+            add(key.span().start, format!("{name}.{word}"), near_key(name, word, &known));
         }
     }
-    Ok(())
+    found.sort_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, error)| error).collect()
 }
 
 /// A section of about that name, or the section of a key of that name.

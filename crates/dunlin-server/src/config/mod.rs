@@ -8,7 +8,6 @@ mod sections;
 mod size;
 mod validate;
 
-pub use env::from_process as process_environment;
 pub use sections::{
     AdminSection, ClientSection, ClusterSection, GossipSection, InternodeSection, LimitsSection, LogFormat,
     LogSection, NodeSection, RepairSection, ReplicationSection, StorageSection,
@@ -96,39 +95,64 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads text (`file` names it in errors), applies overrides (`DUNLIN_SECTION__KEY`, value), and
-    /// checks the result.
+    /// checks the result. Error: the first thing that is wrong.
     pub fn parse(file: &str, text: &str, overrides: &[(String, String)]) -> Result<Config, ConfigError> {
-        keys::check(file, text)?;
-        let malformed = |error: toml::de::Error| ConfigError::Malformed {
-            file: file.to_owned(),
-            message: error.to_string().trim_end().to_owned(),
-        };
-        let mut config: Config = toml::from_str(text).map_err(malformed)?;
-        for (variable, value) in overrides {
-            config = env::apply(&config, variable, value)?;
+        let (config, wrong) = Config::examine(file, text, overrides);
+        match wrong.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(config),
         }
-        validate::check(&config)?;
-        Ok(config)
     }
 
-    /// Reads a file and the given overrides.
-    #[allow(clippy::disallowed_methods, reason = "the edge: read before the node and its seams exist")]
-    pub fn load(file: &Path, overrides: &[(String, String)]) -> Result<Config, ConfigError> {
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| ConfigError::Unreadable { file: name.clone(), reason: error.to_string() })?;
-        Config::parse(&name, &text, overrides)
+    /// The same with everything that is wrong; the configuration is what can be made of it.
+    pub fn examine(file: &str, text: &str, overrides: &[(String, String)]) -> (Config, Vec<ConfigError>) {
+        let mut wrong = keys::unknown(file, text);
+        if !wrong.is_empty() {
+            return (Config::default(), wrong);
+        }
+        let mut config: Config = match toml::from_str(text) {
+            Ok(config) => config,
+            Err(error) => {
+                let message = error.to_string().trim_end().to_owned();
+                return (Config::default(), vec![ConfigError::Malformed { file: file.to_owned(), message }]);
+            }
+        };
+        for (variable, value) in overrides {
+            match env::apply(&config, variable, value) {
+                Ok(set) => config = set,
+                Err(error) => wrong.push(error),
+            }
+        }
+        wrong.extend(validate::all(&config));
+        (config, wrong)
+    }
+
+    /// Reads a file and the overrides of this process's environment.
+    pub fn load(file: &Path) -> Result<Config, ConfigError> {
+        let (name, text) = read(file)?;
+        Config::parse(&name, &text, &env::from_process()?)
     }
 
     /// Checks values that were set by a program.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        validate::check(self)
+        validate::all(self).into_iter().next().map_or(Ok(()), Err)
     }
 }
 
-/// Reads a file with the environment's overrides and says what is wrong: `dunlin check-config`.
-pub fn check(file: &Path) -> Result<Config, ConfigError> {
-    Config::load(file, &env::from_process())
+/// Reads a file with the environment's overrides and says all that is wrong with its text: see [`Config::examine`].
+pub fn examine(file: &Path) -> Result<(Config, Vec<ConfigError>), ConfigError> {
+    let (name, text) = read(file)?;
+    Ok(Config::examine(&name, &text, &env::from_process()?))
+}
+
+/// The file's name for errors, and its text.
+#[allow(clippy::disallowed_methods, reason = "the edge: read before the node and its seams exist")]
+fn read(file: &Path) -> Result<(String, String), ConfigError> {
+    let name = file.display().to_string();
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(ConfigError::Unreadable { file: name, reason: error.to_string() }),
+    }
 }
 
 /// Finds the nearest known word, for hints.

@@ -80,6 +80,22 @@ fn sizes_of_the_store_fit_together() {
 }
 
 #[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let all = |text: &str, overrides: &[(String, String)]| {
+        let (_, wrong) = Config::examine("f", text, overrides);
+        wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let text =
+        all("[node]\nweight = 0\n[limits]\nconnections = 0\n", &[("DUNLIN_NODE__RACKS".into(), "r".into())]);
+    for part in ["node.weight: must be 1 or more", "limits.connections", "DUNLIN_NODE__RACKS"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let text = all("[node]\nracks = 'a'\n[cluster]\nnmae = 'b'\n", &[]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("f:2:") && lines[1].starts_with("f:4:"), "{text}");
+}
+
+#[test]
 fn plain_text_to_the_world_has_to_be_asked_for() {
     check_error(
         "[client]\naddress = '0.0.0.0:9041'\n",
