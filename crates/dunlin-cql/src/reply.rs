@@ -4,16 +4,18 @@
 
 mod encode;
 mod reader;
+mod text;
 
 use bytes::Bytes;
 use dunlin_types::ErrorCode;
 use dunlin_types::error::Applied;
 
 pub use reader::{ReplyError, ReplyReader};
+pub use text::Text;
 
 /// One cell of a row: UTF-8 text or null.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Cell(Option<Bytes>);
+pub struct Cell(Option<Text>);
 
 impl Cell {
     /// `\N`.
@@ -21,28 +23,32 @@ impl Cell {
 
     /// Text.
     pub fn text(text: impl Into<String>) -> Cell {
-        Cell(Some(Bytes::from(text.into().into_bytes())))
+        Cell(Some(Text::from(text.into())))
     }
 
     /// Text that shares the given bytes; `None` if they are not UTF-8.
     pub fn shared(bytes: &Bytes) -> Option<Cell> {
-        std::str::from_utf8(bytes).ok()?;
-        Some(Cell(Some(bytes.clone())))
+        Some(Cell(Some(Text::from_utf8(bytes.clone()).ok()?)))
     }
 
     /// The text; `None` if null.
     pub fn as_str(&self) -> Option<&str> {
-        self.0.as_ref().map(|bytes| std::str::from_utf8(bytes).expect("a cell is made from UTF-8 only"))
+        self.0.as_deref()
+    }
+
+    /// The text, shared; `None` if null.
+    pub fn into_text(self) -> Option<Text> {
+        self.0
     }
 
     fn bytes(&self) -> Option<&[u8]> {
-        self.0.as_deref()
+        self.0.as_ref().map(Text::as_bytes)
     }
 }
 
-impl<T: Into<String>> From<T> for Cell {
+impl<T: Into<Text>> From<T> for Cell {
     fn from(text: T) -> Cell {
-        Cell::text(text)
+        Cell(Some(text.into()))
     }
 }
 
@@ -60,7 +66,7 @@ pub struct Reply {
     pub body: Body,
 }
 
-/// A `TRACE` line.
+/// A `TRACE` line. Its [`std::fmt::Display`] is for a person.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TraceLine {
     /// Microseconds since the statement was taken up.
@@ -69,6 +75,12 @@ pub struct TraceLine {
     pub node: String,
     /// What happened.
     pub text: String,
+}
+
+impl std::fmt::Display for TraceLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}  {}  {}", self.micros, self.node, self.text)
+    }
 }
 
 /// The answer proper.
@@ -94,13 +106,34 @@ pub enum Body {
         /// Details.
         fields: Vec<Field>,
     },
+    /// `ERROR` with a code that is not in this version: a newer server may know more.
+    UnknownError {
+        /// The code's name.
+        name: Box<str>,
+        /// For a person.
+        message: String,
+        /// Details.
+        fields: Vec<Field>,
+    },
 }
 
 impl Body {
     /// The fields of the last line; for rows those after `rows=`.
     pub fn fields(&self) -> &[Field] {
         match self {
-            Body::Ok(fields) | Body::Rows { end: fields, .. } | Body::Error { fields, .. } => fields,
+            Body::Ok(fields)
+            | Body::Rows { end: fields, .. }
+            | Body::Error { fields, .. }
+            | Body::UnknownError { fields, .. } => fields,
+        }
+    }
+
+    fn fields_mut(&mut self) -> &mut Vec<Field> {
+        match self {
+            Body::Ok(fields)
+            | Body::Rows { end: fields, .. }
+            | Body::Error { fields, .. }
+            | Body::UnknownError { fields, .. } => fields,
         }
     }
 }
@@ -125,7 +158,7 @@ impl Reply {
                 let cells = rows.iter().flatten().map(|cell| cell.bytes().map_or(1, <[u8]>::len) + 1);
                 LINE + cells.sum::<usize>()
             }
-            Body::Ok(_) | Body::Error { .. } => LINE,
+            Body::Ok(_) | Body::Error { .. } | Body::UnknownError { .. } => LINE,
         }
     }
 
@@ -146,11 +179,7 @@ impl Reply {
 
     /// Adds a field to the last line.
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Reply {
-        match &mut self.body {
-            Body::Ok(fields) | Body::Rows { end: fields, .. } | Body::Error { fields, .. } => {
-                fields.push((name.into(), value.into()));
-            }
-        }
+        self.body.fields_mut().push((name.into(), value.into()));
         self
     }
 
@@ -159,7 +188,7 @@ impl Reply {
         self.body.fields().iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The error code, if it is an error.
+    /// The error code, if it is an error of this version.
     pub fn code(&self) -> Option<ErrorCode> {
         match self.body {
             Body::Error { code, .. } => Some(code),

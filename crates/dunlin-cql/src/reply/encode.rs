@@ -42,12 +42,8 @@ impl Reply {
                 out.extend_from_slice(rows.len().to_string().as_bytes());
                 put_fields(out, end);
             }
-            Body::Error { code, message, fields } => {
-                out.extend_from_slice(b"ERROR");
-                put_field(out, code.name().as_bytes());
-                put_field(out, message.as_bytes());
-                put_fields(out, fields);
-            }
+            Body::Error { code, message, fields } => put_error(out, code.name(), message, fields),
+            Body::UnknownError { name, message, fields } => put_error(out, name, message, fields),
         }
         out.push(b'\n');
     }
@@ -58,6 +54,13 @@ impl Reply {
         self.encode(&mut out);
         out
     }
+}
+
+fn put_error(out: &mut Vec<u8>, code: &str, message: &str, fields: &[Field]) {
+    out.extend_from_slice(b"ERROR");
+    put_field(out, code.as_bytes());
+    put_field(out, message.as_bytes());
+    put_fields(out, fields);
 }
 
 fn put_fields(out: &mut Vec<u8>, fields: &[Field]) {
