@@ -13,6 +13,7 @@ mod local;
 mod oneshot;
 mod output;
 mod server;
+mod settings;
 mod shell;
 mod verify;
 

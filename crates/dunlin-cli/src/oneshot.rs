@@ -1,14 +1,21 @@
 //! `dunlin get|put|delete|scan`: one verb, one answer.
 
-use crate::args::{DeleteArgs, Format, GetArgs, PutArgs, RowFormat, ScanArgs};
+use crate::args::{DeleteArgs, Format, GetArgs, PutArgs, RowFormat, ScanArgs, Target};
 use crate::output;
-use dunlin_client::Client;
+use dunlin_client::{Client, Options};
 use dunlin_terminal::{Output, complain, say};
 use std::process::ExitCode;
 
+fn client(target: &Target) -> anyhow::Result<Client> {
+    let settings = target.settings()?;
+    let options =
+        Options { consistency: Some(settings.consistency), timeout: settings.timeout, ..Default::default() };
+    Ok(Client::with_options(settings.connector(), settings.hosts(), options))
+}
+
 /// Prints the value; each sibling on a line of its own. Exit status 1 when the key is absent.
 pub async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::with_options(args.target.hosts(), args.target.options());
+    let client = client(&args.target)?;
     let found = client.get(&args.target.table, &args.key).await?;
     match args.format {
         Format::Json => {
@@ -41,21 +48,21 @@ pub async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
 
 /// Writes a value.
 pub async fn put(args: PutArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::with_options(args.target.hosts(), args.target.options());
+    let client = client(&args.target)?;
     client.put_with(&args.target.table, &args.key, &args.value, args.context.as_deref()).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Deletes a key.
 pub async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::with_options(args.target.hosts(), args.target.options());
+    let client = client(&args.target)?;
     client.delete(&args.target.table, &args.key).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints every row, page after page.
 pub async fn scan(args: ScanArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::with_options(args.target.hosts(), args.target.options());
+    let client = client(&args.target)?;
     let format = if args.format == Format::Json { RowFormat::Json } else { RowFormat::Tsv };
     let mut left = args.limit.unwrap_or(u64::MAX);
     let mut page: Option<String> = None;

@@ -41,7 +41,7 @@ pub fn rows(reply: &Reply, format: RowFormat) -> String {
         RowFormat::Json => {
             for row in &reply.rows {
                 let object: serde_json::Map<String, serde_json::Value> =
-                    columns.iter().cloned().zip(row.iter().map(|cell| cell.clone().into())).collect();
+                    columns.iter().cloned().zip(row.iter().map(|cell| cell.as_deref().into())).collect();
                 let _ = writeln!(out, "{}", serde_json::Value::Object(object));
             }
         }

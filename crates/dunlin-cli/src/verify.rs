@@ -32,9 +32,9 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut rows =
         csv::ReaderBuilder::new().has_headers(args.header).flexible(true).from_reader(bar.wrap_read(file));
 
-    let hosts = args.target.hosts();
-    let mut connection = args.target.connector().connect(&hosts[0]).await?;
-    connection.execute(&format!("CONSISTENCY {}", args.target.consistency)).await?;
+    let settings = args.target.settings()?;
+    let mut connection = settings.connector().connect(&settings.hosts()[0]).await?;
+    connection.execute(&format!("CONSISTENCY {}", settings.consistency)).await?;
     let mut waiting: VecDeque<(String, String)> = VecDeque::new();
     let mut tally = Tally::default();
     let table = &args.target.table;
@@ -52,7 +52,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             "SELECT {} FROM {table} WHERE {} = {}",
             columns.value_name(),
             columns.key_name(),
-            columns.key_literal(key)
+            columns.key_literal(key)?
         ));
         waiting.push_back((key.to_owned(), value.to_owned()));
         if waiting.len() >= WINDOW {

@@ -13,6 +13,7 @@ fn dunlin(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dunlin"))
         .args(arguments)
         .env_remove("DUNLIN_HOST")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
         .stdin(std::process::Stdio::null())
         .output()
         .unwrap()
@@ -46,6 +47,14 @@ fn node(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Stri
         }
     });
     addr
+}
+
+/// The answer to a question for a table; its seven cells.
+fn table(cells: &str) -> String {
+    format!(
+        "COLUMNS\tkeyspace_name\ttable_name\tkey_column\tkey_type\tvalue_column\tvalue_type\tconflicts\n\
+         ROW\t{cells}\nEND\trows=1\n"
+    )
 }
 
 #[test]
@@ -92,6 +101,7 @@ fn nobody_there_is_status_1() {
 fn one_shot_verbs() {
     let host = node(|statement| {
         Some(match statement {
+            s if s.contains("system.tables") => table("dunlin\tkv\tkey\ttext\tvalue\ttext\tsiblings"),
             s if s.starts_with("SELECT") && s.contains("'alice'") => {
                 "COLUMNS\tvalue\tcontext\nROW\t3 apples\tAQEB\nEND\trows=1\n".to_owned()
             }
@@ -186,21 +196,18 @@ fn a_statement_that_is_not_closed_is_said_and_not_sent() {
 #[test]
 fn tables_with_other_columns_are_learnt_of() {
     let host = node(|line| {
-        Some(
-            if line.contains("system.tables") {
-                "COLUMNS\tkeyspace_name\ttable_name\tkey_column\tkey_type\tvalue_column\tvalue_type\n\
-             ROW\tshop\tt\tId\tbigint\tv\tdouble\nEND\trows=1\n"
-            } else if line.starts_with(
-                "INSERT INTO shop.t (\"Id\", v) VALUES (5, 1.5) USING CONSISTENCY QUORUM AND REQUEST '",
-            ) {
-                "OK\tcontext=AQEB\n"
-            } else {
-                "ERROR\tINVALID\ttable t has no such column\n"
-            }
-            .to_owned(),
-        )
+        Some(if line.contains("system.tables") {
+            table("shop\tt\tId\tbigint\tv\tdouble\tsiblings")
+        } else if line.starts_with(
+            "INSERT INTO shop.t (\"Id\", v) VALUES (5, 1.5) USING CONSISTENCY QUORUM AND REQUEST '",
+        ) {
+            "OK\tcontext=AQEB\n".to_owned()
+        } else {
+            "ERROR\tINVALID\ttable t has no such column\n".to_owned()
+        })
     });
     check(&["put", "5", "1.5", "--table", "shop.t", "--host", &host], 0, "", "");
-    check(&["put", "x", "1.5", "--table", "shop.t", "--host", &host], 1, "", "INVALID");
-    check(&["put", "5", "1.5", "--table", "shop.u", "--host", &host], 1, "", "INVALID");
+    check(&["put", "x", "1.5", "--table", "shop.t", "--host", &host], 1, "", "an integer such as 42");
+    check(&["put", "5", "1.5", "--table", "shop.u", "--host", &host], 1, "", "no table shop.u");
+    check(&["put", "5", "1.5", "--table", "t; DROP TABLE t", "--host", &host], 2, "", "is no table");
 }

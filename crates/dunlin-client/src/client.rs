@@ -5,13 +5,17 @@
     reason = "the client is an edge: it runs on its user's tokio, never in the simulator"
 )]
 
-use crate::columns::{self, Columns};
+use crate::columns::Columns;
 use crate::connection::Connection;
+use crate::connector::Connector;
 use crate::error::ClientError;
 use crate::reply::Reply;
 use crate::retry::{Repetition, pause_before_next};
-use crate::text::quote;
-use dunlin_types::{Consistency, ErrorCode};
+use crate::statement;
+use dunlin_cql::Literal;
+use dunlin_cql::name::TableName;
+use dunlin_cql::value::TypeError;
+use dunlin_types::{ConflictMode, Consistency, ErrorCode};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +41,10 @@ impl Default for Options {
     }
 }
 
+fn quote(text: &str) -> Literal {
+    Literal::Text(text.to_owned())
+}
+
 /// Attempts of a statement that may be repeated, however few nodes there are.
 const ATTEMPTS_MIN: u32 = 3;
 
@@ -49,6 +57,7 @@ const ATTEMPTS_MIN: u32 = 3;
 /// that the last one asked for.
 #[derive(Debug)]
 pub struct Client {
+    connector: Connector,
     hosts: Vec<String>,
     options: Options,
     next: AtomicUsize,
@@ -69,14 +78,20 @@ pub struct Found {
 impl Client {
     /// A client of these nodes (`host:port`). Connects on first use.
     pub fn new<S: Into<String>>(hosts: impl IntoIterator<Item = S>) -> Client {
-        Client::with_options(hosts, Options::default())
+        let options = Options::default();
+        Client::with_options(Connector::new(options.timeout), hosts, options)
     }
 
     /// A client with options.
-    pub fn with_options<S: Into<String>>(hosts: impl IntoIterator<Item = S>, options: Options) -> Client {
+    pub fn with_options<S: Into<String>>(
+        connector: Connector,
+        hosts: impl IntoIterator<Item = S>,
+        options: Options,
+    ) -> Client {
         let hosts: Vec<String> = hosts.into_iter().map(Into::into).collect();
         assert!(!hosts.is_empty(), "a client needs at least one host");
         Client {
+            connector,
             hosts,
             options,
             next: AtomicUsize::new(0),
@@ -87,6 +102,7 @@ impl Client {
 
     /// Runs one statement. Session statements (USE, CONSISTENCY, ...) have no place here: connections are shared.
     pub async fn execute(&self, statement: &str) -> Result<Reply, ClientError> {
+        statement::append_shared(&mut Vec::new(), statement)?;
         self.run(statement, Repetition::Harms).await
     }
 
@@ -117,34 +133,43 @@ impl Client {
         outcome
     }
 
-    /// Reads a key of `keyspace.table`. Keys and values of other types than text are given and returned as text.
-    pub async fn get(&self, table: &str, key: &str) -> Result<Found, ClientError> {
+    /// Reads a key. Keys and values of other types than text are given and returned as text.
+    pub async fn get(&self, table: &TableName, key: &str) -> Result<Found, ClientError> {
         let reply = self
             .with_columns(table, Repetition::ReadsAgain, |columns| {
                 let value = columns.value_name();
-                format!(
-                    "SELECT {value}, CONTEXT({value}) FROM {table} WHERE {} = {}{}",
+                let context = match columns.conflicts {
+                    ConflictMode::Siblings => format!(", CONTEXT({value})"),
+                    ConflictMode::LastWriteWins => String::new(),
+                };
+                let key = columns.key_literal(key)?;
+                Ok(format!(
+                    "SELECT {value}{context} FROM {table} WHERE {} = {key}{}",
                     columns.key_name(),
-                    columns.key_literal(key),
                     self.using(&[])
-                )
+                ))
             })
             .await?;
-        let context = reply.rows.first().and_then(|row| row.get(1).cloned().flatten());
+        let context = reply.rows.first().and_then(|row| Some(row.get(1)?.as_deref()?.to_owned()));
         let context = context.or_else(|| reply.field("context").map(str::to_owned));
-        let values = reply.rows.into_iter().filter_map(|mut row| row.swap_remove(0)).collect();
+        let values = reply.rows.into_iter().filter_map(|mut row| Some(row.swap_remove(0)?.into())).collect();
         Ok(Found { values, context })
     }
 
     /// Writes, superseding what the coordinating replica holds. Returns the write's context.
-    pub async fn put(&self, table: &str, key: &str, value: &str) -> Result<Option<String>, ClientError> {
+    pub async fn put(
+        &self,
+        table: &TableName,
+        key: &str,
+        value: &str,
+    ) -> Result<Option<String>, ClientError> {
         self.put_with(table, key, value, None).await
     }
 
     /// Writes, superseding exactly what `context` has seen.
     pub async fn put_with(
         &self,
-        table: &str,
+        table: &TableName,
         key: &str,
         value: &str,
         context: Option<&str>,
@@ -153,62 +178,60 @@ impl Client {
         using.extend(context.map(|token| format!("CONTEXT {}", quote(token))));
         let reply = self
             .with_columns(table, repetition, |columns| {
-                format!(
+                Ok(format!(
                     "INSERT INTO {table} ({}, {}) VALUES ({}, {}){}",
                     columns.key_name(),
                     columns.value_name(),
-                    columns.key_literal(key),
-                    columns.value_literal(value),
+                    columns.key_literal(key)?,
+                    columns.value_literal(value)?,
                     self.using(&using)
-                )
+                ))
             })
             .await?;
         Ok(reply.field("context").map(str::to_owned))
     }
 
     /// Deletes, superseding what the coordinating replica holds.
-    pub async fn delete(&self, table: &str, key: &str) -> Result<Option<String>, ClientError> {
+    pub async fn delete(&self, table: &TableName, key: &str) -> Result<Option<String>, ClientError> {
         let (repetition, using) = self.identify();
         let reply = self
             .with_columns(table, repetition, |columns| {
-                format!(
+                Ok(format!(
                     "DELETE FROM {table}{} WHERE {} = {}",
                     self.using(&using),
                     columns.key_name(),
-                    columns.key_literal(key)
-                )
+                    columns.key_literal(key)?
+                ))
             })
             .await?;
         Ok(reply.field("context").map(str::to_owned))
     }
 
-    /// Runs the statement that is right for the table's columns. They are taken for text columns `key` and
-    /// `value`, as in the table `kv`, until a node calls that invalid; then it is asked what they are.
+    /// Runs the statement that is right for the table's columns; asks for them anew when a node calls it invalid.
     async fn with_columns(
         &self,
-        table: &str,
+        table: &TableName,
         repetition: Repetition,
-        statement: impl Fn(&Columns) -> String,
+        statement: impl Fn(&Columns) -> Result<String, TypeError>,
     ) -> Result<Reply, ClientError> {
-        let taken = self.columns.lock().expect("no holder panics").get(table).cloned().unwrap_or_default();
-        let text = statement(&taken);
-        let failed = match self.run(&text, repetition).await {
-            Err(ClientError::Failed(failure)) if failure.kind() == Some(ErrorCode::Invalid) => failure,
-            other => return other,
-        };
-        let all = self.run(columns::QUERY, Repetition::ReadsAgain).await?;
-        match Columns::find(&all, table) {
-            Some(found) if found != taken => {
-                let text = statement(&found);
-                self.columns.lock().expect("no holder panics").insert(table.to_owned(), found);
-                self.run(&text, repetition).await
+        let name = table.to_string();
+        let known = self.columns.lock().expect("no holder panics").get(&name).cloned();
+        if let Some(known) = known {
+            match self.run(&statement(&known)?, repetition).await {
+                Err(ClientError::Failed(failure)) if failure.kind() == Some(ErrorCode::Invalid) => {}
+                other => return other,
             }
-            _ => Err(failed.into()),
         }
+        let listed = self.run(&Columns::query(table), Repetition::ReadsAgain).await?;
+        let found =
+            Columns::find(&listed, table).ok_or_else(|| ClientError::NoTable { table: name.clone() })?;
+        let text = statement(&found)?;
+        self.columns.lock().expect("no holder panics").insert(name, found);
+        self.run(&text, repetition).await
     }
 
     /// One page of the whole table in token order; `page` continues an earlier one.
-    pub async fn scan(&self, table: &str, page: Option<&str>) -> Result<Reply, ClientError> {
+    pub async fn scan(&self, table: &TableName, page: Option<&str>) -> Result<Reply, ClientError> {
         let page = page.map(|token| format!("PAGE {}", quote(token)));
         let statement = format!("SELECT * FROM {table}{}", self.using(page.as_slice()));
         self.run(&statement, Repetition::ReadsAgain).await
@@ -231,12 +254,13 @@ impl Client {
     /// An idle connection, unless a fresh one (to the next node in turn) is asked for.
     async fn take(&self, fresh: bool) -> Result<Connection, ClientError> {
         while !fresh && let Some(connection) = self.take_idle() {
+            let mut connection = connection;
             if connection.is_usable() {
                 return Ok(connection);
             }
         }
         let host = &self.hosts[self.next.fetch_add(1, Ordering::Relaxed) % self.hosts.len()];
-        Connection::connect(host, self.options.timeout).await
+        self.connector.connect(host).await
     }
 
     fn take_idle(&self) -> Option<Connection> {

@@ -1,156 +1,136 @@
-//! The names and types of a table's two columns.
+//! A table's two columns, and how cells are written into statements about it.
 
 use crate::reply::Reply;
-use crate::text::quote;
+use dunlin_cql::Literal;
+use dunlin_cql::name::{Quoted, TableName};
+use dunlin_cql::reply::Text;
+use dunlin_cql::value::{TypeError, key_literal_from_text, value_literal_from_text};
+use dunlin_types::ConflictMode;
+use dunlin_types::schema::{KeyType, ValueType};
 
-/// Lists every table with its columns.
-pub(crate) const QUERY: &str = "SELECT * FROM system.tables";
+/// The keyspace of a table that is named without one.
+pub(crate) const KEYSPACE: &str = "dunlin";
 
-/// A table's two columns.
+/// A table's two columns, and what it does with concurrent writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
     /// Name of the key column.
     pub key: String,
-    /// Its type: text, blob, bigint or uuid.
-    pub key_type: String,
+    /// Its type.
+    pub key_type: KeyType,
     /// Name of the value column.
     pub value: String,
-    /// Its type: text, blob, bigint, double, boolean or uuid.
-    pub value_type: String,
-}
-
-impl Default for Columns {
-    /// Those of the table `kv`.
-    fn default() -> Self {
-        let text = || "text".to_owned();
-        Columns { key: "key".to_owned(), key_type: text(), value: "value".to_owned(), value_type: text() }
-    }
+    /// Its type.
+    pub value_type: ValueType,
+    /// Whether concurrent values are kept as siblings.
+    pub conflicts: ConflictMode,
 }
 
 impl Columns {
     /// The key column as statements name it.
     pub fn key_name(&self) -> String {
-        name(&self.key)
+        Quoted(&self.key).to_string()
     }
 
     /// The value column as statements name it.
     pub fn value_name(&self) -> String {
-        name(&self.value)
+        Quoted(&self.value).to_string()
     }
 
-    /// A key as a literal of its column's type.
-    pub fn key_literal(&self, text: &str) -> String {
-        literal(&self.key_type, text)
+    /// The constant that a cell stands for in the key column; the error says what the column's type wants.
+    pub fn key_literal(&self, cell: &str) -> Result<Literal, TypeError> {
+        key_literal_from_text(self.key_type, cell)
     }
 
-    /// A value as a literal of its column's type.
-    pub fn value_literal(&self, text: &str) -> String {
-        literal(&self.value_type, text)
+    /// The constant that a cell stands for in the value column; the error says what the column's type wants.
+    pub fn value_literal(&self, cell: &str) -> Result<Literal, TypeError> {
+        value_literal_from_text(self.value_type, cell)
     }
 
-    /// The columns of a table (`t` of the keyspace `dunlin`, or `ks.t`) in the answer to [`QUERY`].
-    pub(crate) fn find(reply: &Reply, table: &str) -> Option<Columns> {
-        let names = reply.columns.as_ref()?;
-        let place = |name: &str| names.iter().position(|n| n == name);
-        let (keyspace, table) = split(table);
-        let row = reply.rows.iter().find(|row| {
-            let is = |name, wanted: &str| {
-                place(name).and_then(|i| row.get(i)?.as_deref()).is_some_and(|cell| cell == wanted)
-            };
-            is("keyspace_name", &keyspace) && is("table_name", &table)
-        })?;
-        let cell = |name| row.get(place(name)?)?.clone();
+    /// The statement that lists the tables of this name, in every keyspace.
+    pub(crate) fn query(table: &TableName) -> String {
+        let name = Literal::Text(table.table.clone());
+        format!("SELECT * FROM system.tables WHERE table_name = {name}")
+    }
+
+    /// The columns of the table in the answer to [`Columns::query`]; `None` if there is no such table, or one whose types
+    /// this client does not know.
+    pub(crate) fn find(reply: &Reply, table: &TableName) -> Option<Columns> {
+        let keyspace = table.keyspace.as_deref().unwrap_or(KEYSPACE);
+        let place = |name| reply.column(name);
+        let is = |row: &[Option<Text>], at: usize, wanted: &str| {
+            row.get(at).and_then(|cell| cell.as_deref()).is_some_and(|cell| cell == wanted)
+        };
+        let (keyspaces, tables) = (place("keyspace_name")?, place("table_name")?);
+        let row =
+            reply.rows.iter().find(|row| is(row, keyspaces, keyspace) && is(row, tables, &table.table))?;
+        let cell = |name| row.get(place(name)?)?.as_deref();
+        let (key_type, value_type) = (cell("key_type")?, cell("value_type")?);
+        let lww = ConflictMode::LastWriteWins;
         Some(Columns {
-            key: cell("key_column")?,
-            key_type: cell("key_type")?,
-            value: cell("value_column")?,
-            value_type: cell("value_type")?,
+            key: cell("key_column")?.to_owned(),
+            key_type: KEY_TYPES.into_iter().find(|known| known.name() == key_type)?,
+            value: cell("value_column")?.to_owned(),
+            value_type: VALUE_TYPES.into_iter().find(|known| known.name() == value_type)?,
+            conflicts: if cell("conflicts") == Some(lww.name()) { lww } else { ConflictMode::Siblings },
         })
     }
 }
 
-/// Plain where that means the same name, else in double quotes.
-fn name(column: &str) -> String {
-    let plain = column.starts_with(|c: char| c.is_ascii_lowercase())
-        && column.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { column.to_owned() } else { format!("\"{}\"", column.replace('"', "\"\"")) }
-}
-
-/// Keyspace and table of a name as statements write it.
-fn split(table: &str) -> (String, String) {
-    let mut parts = vec![String::new()];
-    let mut quoted = false;
-    for c in table.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            '.' if !quoted => parts.push(String::new()),
-            c => {
-                let last = parts.last_mut().expect("never empty");
-                last.push(if quoted { c } else { c.to_ascii_lowercase() });
-            }
-        }
-    }
-    let table = parts.pop().unwrap_or_default();
-    (parts.pop().unwrap_or_else(|| "dunlin".to_owned()), table)
-}
-
-/// Text as a literal of a type. What is none of that type becomes a string, so that it can do no harm and the
-/// server says what it expected.
-pub fn literal(type_name: &str, text: &str) -> String {
-    let cell = text.trim();
-    let fits = match type_name {
-        "bigint" => cell.parse::<i64>().is_ok() && !cell.starts_with('+'),
-        "double" => cell.parse::<f64>().is_ok_and(f64::is_finite) && !cell.starts_with(['+', '.']),
-        "boolean" => cell.eq_ignore_ascii_case("true") || cell.eq_ignore_ascii_case("false"),
-        "blob" => cell.strip_prefix("0x").is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit())),
-        "uuid" => cell.len() == 36 && cell.chars().all(|c| c.is_ascii_hexdigit() || c == '-'),
-        _ => false,
-    };
-    if fits || (type_name == "double" && ["NaN", "Infinity", "-Infinity"].contains(&cell)) {
-        cell.to_owned()
-    } else {
-        quote(text)
-    }
-}
+const KEY_TYPES: [KeyType; 4] = [KeyType::Text, KeyType::Blob, KeyType::Bigint, KeyType::Uuid];
+const VALUE_TYPES: [ValueType; 6] = [
+    ValueType::Text,
+    ValueType::Blob,
+    ValueType::Bigint,
+    ValueType::Double,
+    ValueType::Boolean,
+    ValueType::Uuid,
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn literals_are_of_their_type_or_strings() {
-        for (type_name, text, out) in [
-            ("text", "5", "'5'"),
-            ("bigint", "5", "5"),
-            ("bigint", " -5", "-5"),
-            ("bigint", "5; DROP TABLE t", "'5; DROP TABLE t'"),
-            ("double", "1e9", "1e9"),
-            ("double", "NaN", "NaN"),
-            ("double", "x", "'x'"),
-            ("boolean", "true", "true"),
-            ("boolean", "yes", "'yes'"),
-            ("blob", "0xCAFE", "0xCAFE"),
-            ("blob", "CAFE", "'CAFE'"),
-            ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567-e89b-12d3-a456-426614174000"),
-            ("uuid", "n1", "'n1'"),
-        ] {
-            assert_eq!(literal(type_name, text), out, "{type_name} {text}");
+    fn listed(rows: &[&[&str]]) -> Reply {
+        let columns = [
+            "keyspace_name",
+            "table_name",
+            "key_column",
+            "key_type",
+            "value_column",
+            "value_type",
+            "conflicts",
+        ];
+        Reply {
+            columns: Some(columns.map(str::to_owned).to_vec()),
+            rows: rows.iter().map(|row| row.iter().map(|cell| Some(Text::from(*cell))).collect()).collect(),
+            ..Reply::default()
         }
     }
 
     #[test]
-    fn names_are_quoted_where_they_must_be() {
-        for (column, out) in [("k", "k"), ("K", "\"K\""), ("v v", "\"v v\""), ("a\"b", "\"a\"\"b\"")] {
-            assert_eq!(name(column), out);
+    fn a_table_is_found_by_its_written_name() {
+        let reply = listed(&[
+            &["other", "T", "k", "text", "v", "text", "siblings"],
+            &["Shop", "T", "Id", "bigint", "select", "double", "last_write_wins"],
+            &["dunlin", "T", "k", "soundex", "v", "text", "siblings"],
+        ]);
+        let found = Columns::find(&reply, &"\"Shop\".\"T\"".parse().unwrap()).unwrap();
+        assert_eq!((found.key_name(), found.value_name()), ("\"Id\"".into(), "\"select\"".into()));
+        assert_eq!((found.key_type, found.value_type), (KeyType::Bigint, ValueType::Double));
+        assert_eq!(found.conflicts, ConflictMode::LastWriteWins);
+        for absent in ["shop.t", "other.t", "\"T\""] {
+            assert_eq!(Columns::find(&reply, &absent.parse().unwrap()), None, "{absent}");
         }
     }
 
     #[test]
-    fn tables_are_found_by_their_written_names() {
-        for (text, keyspace, table) in
-            [("kv", "dunlin", "kv"), ("Shop.T", "shop", "t"), ("\"S.x\".\"T\"", "S.x", "T")]
-        {
-            assert_eq!(split(text), (keyspace.to_owned(), table.to_owned()));
-        }
+    fn cells_are_checked_against_their_column() {
+        let reply = listed(&[&["dunlin", "t", "k", "bigint", "v", "boolean", "siblings"]]);
+        let columns = Columns::find(&reply, &"t".parse().unwrap()).unwrap();
+        assert_eq!(columns.key_literal("-5").unwrap().to_string(), "-5");
+        let wrong = columns.key_literal("5; DROP TABLE t").unwrap_err().to_string();
+        assert!(wrong.contains("an integer such as 42"), "{wrong}");
+        assert!(columns.value_literal("yes").is_err());
     }
 }

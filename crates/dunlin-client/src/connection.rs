@@ -5,71 +5,79 @@
     reason = "the client is an edge: it runs on its user's tokio, never in the simulator"
 )]
 
-use crate::columns::{self, Columns};
+use crate::address::NodeAddress;
+use crate::columns::Columns;
+use crate::connector::{self, HANDSHAKE_MAX};
 use crate::error::ClientError;
-use crate::reply::{Builder, Failure, Reply};
-use bytes::{Buf, BytesMut};
+use crate::reply::{Failure, Reply, outcome};
+use crate::statement;
+use crate::stream::Stream;
+use crate::tls;
+use dunlin_cql::name::TableName;
+use dunlin_cql::reply::ReplyReader;
+use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Longest line a server may send: a value of the largest size with every byte escaped, and room for the rest.
-const LINE_BYTES_MAX: usize = 64 << 20;
+/// Longest reply taken: a key's siblings of the largest size with every byte escaped, or a long page.
+pub(crate) const REPLY_BYTES_MAX: usize = 1 << 30;
 
-/// A connection to one node.
+/// A connection to one node: a session, with what USE, CONSISTENCY, PAGING, TRACING and LOGIN set.
 ///
-/// Not cancel-safe, but for [`Connection::receive`]: drop the connection when a future of it was dropped before it
-/// ended, since replies would no longer match statements.
+/// Opened by [`crate::Connector::connect`]. Not cancel-safe, but for [`Connection::receive`]: drop the connection when a
+/// future of it was dropped before it ended, since replies would no longer match statements.
 #[derive(Debug)]
 pub struct Connection {
+    node: NodeAddress,
     addr: String,
-    stream: TcpStream,
+    stream: Stream,
     outgoing: Vec<u8>,
-    incoming: BytesMut,
-    scanned: usize,
-    builder: Builder,
+    reader: ReplyReader,
     timeout: Duration,
     waiting: usize,
+    /// A text that was not queued because it is not one statement.
+    refused: Option<statement::NotOneStatement>,
+    trust: Trust,
+}
+
+/// What is known of whoever is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// It has not said anything yet.
+    Unheard,
+    /// The same, and it does not speak TLS.
+    NotTls,
+    /// It has answered in the protocol.
+    Node,
 }
 
 impl Connection {
-    /// Connects to `host:port`. `timeout` bounds the connecting and, later, each wait for a reply.
-    pub async fn connect(addr: &str, timeout_each: Duration) -> Result<Connection, ClientError> {
-        let fail = |source| ClientError::Connect { addr: addr.to_owned(), source };
-        let stream = timeout(timeout_each, TcpStream::connect(addr))
-            .await
-            .unwrap_or_else(|_| Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time")))
-            .map_err(fail)?;
-        stream.set_nodelay(true).map_err(fail)?;
-        Ok(Connection {
-            addr: addr.to_owned(),
+    pub(crate) fn new(node: NodeAddress, stream: Stream, timeout: Duration) -> Connection {
+        Connection {
+            addr: node.to_string(),
+            node,
+            trust: if stream.is_tls() { Trust::NotTls } else { Trust::Unheard },
             stream,
             outgoing: Vec::new(),
-            incoming: BytesMut::with_capacity(16 << 10),
-            scanned: 0,
-            builder: Builder::default(),
-            timeout: timeout_each,
+            reader: ReplyReader::new(REPLY_BYTES_MAX),
+            timeout,
             waiting: 0,
-        })
+            refused: None,
+        }
     }
 
-    /// The node's address as given.
+    /// The node's address.
     pub fn addr(&self) -> &str {
         &self.addr
     }
 
     /// Whether the connection can be given another statement as far as can be told without sending: the
     /// node has not closed it, and nothing is left over from before.
-    pub fn is_usable(&self) -> bool {
-        let quiet = self.waiting == 0 && self.outgoing.is_empty() && self.incoming.is_empty();
-        let mut byte = [0];
+    pub fn is_usable(&mut self) -> bool {
+        let quiet = self.waiting == 0 && self.outgoing.is_empty() && !self.reader.is_midway();
         // Nothing was asked, so anything but "nothing yet" is the end or a breach of the protocol.
-        quiet
-            && self
-                .stream
-                .try_read(&mut byte)
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        quiet && self.stream.is_quiet()
     }
 
     /// Statements sent or queued whose replies were not received yet.
@@ -77,76 +85,112 @@ impl Connection {
         self.waiting
     }
 
-    /// Adds a statement to the buffer of [`Connection::flush`]. A missing `;` is added.
+    /// Adds a statement to the buffer of [`Connection::flush`]. A missing `;` is added. A text that is not one whole
+    /// statement is not added: the next [`Connection::flush`] sends nothing and says so.
     pub fn queue(&mut self, statement: &str) {
-        self.outgoing.extend_from_slice(statement.as_bytes());
-        if !statement.trim_end().ends_with(';') {
-            self.outgoing.push(b';');
+        match statement::append(&mut self.outgoing, statement) {
+            Ok(()) => self.waiting += 1,
+            Err(why) => self.refused = Some(why),
         }
-        self.outgoing.push(b'\n');
-        self.waiting += 1;
     }
 
     /// Sends what was queued.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
-        let sent = timeout(self.timeout, self.stream.write_all(&self.outgoing)).await;
+        if let Some(why) = self.refused.take() {
+            return Err(why.into());
+        }
+        let write = async {
+            self.stream.write_all(&self.outgoing).await?;
+            self.stream.flush().await
+        };
+        let sent = timeout(self.timeout, write).await.unwrap_or_else(|_| Err(connector::no_answer()));
         self.outgoing.clear();
         match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(self.broken(source)),
-            Err(_) => Err(self.broken(std::io::ErrorKind::TimedOut.into())),
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.broken(error).await),
         }
     }
 
     /// The next reply. Safe to drop: what came of it is kept for the next call.
     pub async fn receive(&mut self) -> Result<Result<Reply, Failure>, ClientError> {
+        let mut patience = self.timeout;
         loop {
-            while let Some(at) = self.incoming[self.scanned..].iter().position(|b| *b == b'\n') {
-                let line = self.incoming.split_to(self.scanned + at);
-                self.incoming.advance(1);
-                self.scanned = 0;
-                let text =
-                    std::str::from_utf8(&line).map_err(|_| self.protocol("a line that is not UTF-8"))?;
-                match self.builder.line(text.trim_end_matches('\r')) {
-                    None => {}
-                    Some(Ok(reply)) => {
-                        self.waiting = self.waiting.saturating_sub(1);
-                        return Ok(reply);
-                    }
-                    Some(Err(what)) => return Err(self.protocol(&what)),
+            match self.reader.take_reply() {
+                Ok(Some(reply)) => {
+                    self.trust = Trust::Node;
+                    let Some(waiting) = self.waiting.checked_sub(1) else {
+                        return Err(self.protocol("an answer to nothing".to_owned()));
+                    };
+                    self.waiting = waiting;
+                    return Ok(outcome(reply));
                 }
+                Ok(None) => {}
+                Err(error) => return Err(self.protocol(error.to_string())),
             }
-            self.scanned = self.incoming.len();
-            if self.scanned > LINE_BYTES_MAX {
-                return Err(self.protocol("an endless line"));
-            }
-            self.incoming.reserve(16 << 10);
-            match timeout(self.timeout, self.stream.read_buf(&mut self.incoming)).await {
-                Ok(Ok(0)) => return Err(self.broken(std::io::ErrorKind::UnexpectedEof.into())),
-                Ok(Ok(_)) => {}
-                Ok(Err(source)) => return Err(self.broken(source)),
-                Err(_) => return Err(self.broken(std::io::ErrorKind::TimedOut.into())),
+            // Somebody of another kind may wait for more, and for ever.
+            let wait = if self.trust == Trust::Unheard { patience.min(HANDSHAKE_MAX) } else { patience };
+            match timeout(wait, self.stream.read_buf(self.reader.room())).await {
+                Ok(Ok(0)) => return Err(self.broken(io::ErrorKind::UnexpectedEof.into()).await),
+                Ok(Ok(_)) if self.trust == Trust::Unheard && is_tls(self.reader.unread()) => {
+                    return Err(self.wants_tls());
+                }
+                Ok(Ok(_)) => patience = self.timeout,
+                Ok(Err(error)) => return Err(self.broken(error).await),
+                Err(_) if wait < patience => {
+                    patience -= wait;
+                    self.ask_for_tls().await?;
+                }
+                Err(_) => return Err(self.broken(connector::no_answer()).await),
             }
         }
     }
 
-    /// The columns of a table (`t` of the keyspace `dunlin`, or `ks.t`), if there is such a table.
-    pub async fn columns(&mut self, table: &str) -> Result<Option<Columns>, ClientError> {
-        Ok(Columns::find(&self.execute(columns::QUERY).await?, table))
+    /// The columns of a table, if there is such a table.
+    pub async fn columns(&mut self, table: &TableName) -> Result<Option<Columns>, ClientError> {
+        Ok(Columns::find(&self.execute(&Columns::query(table)).await?, table))
     }
 
-    /// Sends one statement and waits for its reply.
+    /// Sends one statement and waits for its reply. Nothing is sent if the text is not one whole statement.
     pub async fn execute(&mut self, statement: &str) -> Result<Reply, ClientError> {
         self.queue(statement);
         self.flush().await?;
         Ok(self.receive().await??)
     }
 
-    fn broken(&self, source: std::io::Error) -> ClientError {
+    /// The error for a connection that came to its end. A peer that has not said a word may be one that speaks TLS.
+    async fn broken(&mut self, source: io::Error) -> ClientError {
+        if let Some(what) = tls::meaning(&source, self.node.host()) {
+            return ClientError::Handshake { addr: self.addr.clone(), what };
+        }
+        let may_be_tls = self.trust == Trust::Unheard && source.kind() != io::ErrorKind::TimedOut;
+        if may_be_tls && let Err(error) = self.ask_for_tls().await {
+            return error;
+        }
         ClientError::Broken { addr: self.addr.clone(), source }
     }
 
-    fn protocol(&self, what: &str) -> ClientError {
-        ClientError::Protocol { addr: self.addr.clone(), what: what.to_owned() }
+    async fn ask_for_tls(&mut self) -> Result<(), ClientError> {
+        self.trust = Trust::NotTls;
+        if connector::speaks_tls(&self.node).await { Err(self.wants_tls()) } else { Ok(()) }
     }
+
+    fn wants_tls(&self) -> ClientError {
+        let what = "it speaks TLS: give the authority of its certificate with --tls-ca".to_owned();
+        ClientError::Handshake { addr: self.addr.clone(), what }
+    }
+
+    fn protocol(&self, what: String) -> ClientError {
+        let addr = self.addr.clone();
+        if self.trust != Trust::Node && self.reader.unread().starts_with(b"HTTP/") {
+            let what = "a web server answers there: if that is the node's admin port, its client port is another \
+                        (9041 unless configured)";
+            return ClientError::Handshake { addr, what: what.to_owned() };
+        }
+        ClientError::Protocol { addr, what }
+    }
+}
+
+/// Whether the first bytes of a peer are a record of TLS: an alert or a handshake.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x15 | 0x16, 0x03, ..])
 }

@@ -1,18 +1,29 @@
 //! What can go wrong, and whether the statement may have been applied.
 
 use crate::reply::Failure;
+use crate::statement::NotOneStatement;
+use dunlin_cql::value::TypeError;
 
 /// Why a statement has no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// No connection could be made; nothing was sent.
+    /// No connection could be made; nothing was sent. Another node may be there.
     #[error("cannot connect to {addr}: {source}")]
     Connect {
         /// The address tried (the last one, where there are several).
         addr: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// Whoever is there does not take this connection as it is made: TLS on one side only, a certificate that is not
+    /// trusted, a port of another kind. Nothing was applied; the text says what to change.
+    #[error("cannot use {addr}: {what}")]
+    Handshake {
+        /// The address tried.
+        addr: String,
+        /// What is wrong and what to do.
+        what: String,
     },
     /// The connection broke, or no answer came in time: a write may have been applied.
     #[error("the connection to {addr} broke before the answer: {source}")]
@@ -22,7 +33,7 @@ pub enum ClientError {
         /// Why.
         source: std::io::Error,
     },
-    /// The node said something that is not of the protocol.
+    /// The node said something that is not of the protocol: a write may have been applied.
     #[error("{addr} does not speak the protocol: {what}")]
     Protocol {
         /// The node.
@@ -30,6 +41,18 @@ pub enum ClientError {
         /// What was wrong.
         what: String,
     },
+    /// The text is not one whole statement, or one that has no place here; nothing was sent.
+    #[error(transparent)]
+    Statement(#[from] NotOneStatement),
+    /// There is no such table, or it holds types that this client does not know.
+    #[error("there is no table {table}")]
+    NoTable {
+        /// Its name.
+        table: String,
+    },
+    /// A key or value that its column cannot hold; nothing was sent.
+    #[error(transparent)]
+    Type(#[from] TypeError),
     /// The node answered with an error.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -39,9 +62,9 @@ impl ClientError {
     /// Whether a write can have happened in spite of the error.
     pub fn maybe_applied(&self) -> bool {
         match self {
-            ClientError::Connect { .. } => false,
             ClientError::Broken { .. } | ClientError::Protocol { .. } => true,
             ClientError::Failed(failure) => failure.maybe_applied(),
+            _ => false,
         }
     }
 
@@ -49,8 +72,8 @@ impl ClientError {
     pub fn is_temporary(&self) -> bool {
         match self {
             ClientError::Connect { .. } | ClientError::Broken { .. } => true,
-            ClientError::Protocol { .. } => false,
             ClientError::Failed(failure) => failure.is_temporary(),
+            _ => false,
         }
     }
 }

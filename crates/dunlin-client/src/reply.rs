@@ -1,6 +1,7 @@
-//! A reply, parsed from its lines.
+//! What came back for a statement, as text. The typed verbs of [`crate::Client`] make their results of it.
 
-use crate::text::unescape;
+use dunlin_cql::Body;
+use dunlin_cql::reply::{Field, Text, TraceLine};
 use dunlin_types::ErrorCode;
 use std::fmt;
 
@@ -12,7 +13,7 @@ pub struct Failure {
     /// For a person.
     pub message: String,
     /// `name=value` fields in order.
-    pub fields: Vec<(String, String)>,
+    pub fields: Vec<Field>,
 }
 
 impl Failure {
@@ -23,7 +24,7 @@ impl Failure {
 
     /// The value of a field.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        value(&self.fields, name)
     }
 
     /// Whether a write may have happened: only where the server says `applied=maybe`, or failed in a way it
@@ -73,107 +74,89 @@ impl std::error::Error for Failure {}
 pub struct Reply {
     /// Names of the columns; `None` for a statement without rows.
     pub columns: Option<Vec<String>>,
-    /// Cells; `None` is null.
-    pub rows: Vec<Vec<Option<String>>>,
+    /// Cells, each row as long as the columns; `None` is null.
+    pub rows: Vec<Vec<Option<Text>>>,
     /// `WARNING` lines.
     pub warnings: Vec<String>,
-    /// `TRACE` lines: microseconds, node, text.
-    pub trace: Vec<Vec<String>>,
-    /// `name=value` fields of the last line.
-    pub fields: Vec<(String, String)>,
+    /// `TRACE` lines.
+    pub trace: Vec<TraceLine>,
+    /// `name=value` fields of the last line, but for `rows`.
+    pub fields: Vec<Field>,
 }
 
 impl Reply {
-    /// The value of a field of the last line: `context`, `rows`, `page`, ...
+    /// The value of a field of the last line: `context`, `applied`, `page`, ...
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        value(&self.fields, name)
+    }
+
+    /// Where a column stands in each row.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.as_ref()?.iter().position(|column| column == name)
     }
 }
 
-/// Takes lines until the reply is whole.
-#[derive(Debug, Default)]
-pub(crate) struct Builder {
-    reply: Reply,
+fn value<'a>(fields: &'a [Field], name: &str) -> Option<&'a str> {
+    fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
 }
 
-/// The whole reply, or a complaint about its text.
-pub(crate) type Built = Result<Result<Reply, Failure>, String>;
-
-impl Builder {
-    /// Takes a line without its LF. `Some` when it was the last one; the builder is then empty again.
-    pub(crate) fn line(&mut self, line: &str) -> Option<Built> {
-        let mut fields = line.split('\t');
-        let tag = fields.next().unwrap_or_default();
-        match tag {
-            "COLUMNS" => self.reply.columns = Some(fields.map(|f| unescape(f).unwrap_or_default()).collect()),
-            "ROW" => self.reply.rows.push(fields.map(unescape).collect()),
-            "WARNING" => self.reply.warnings.push(fields.map(|f| unescape(f).unwrap_or_default()).collect()),
-            "TRACE" => self.reply.trace.push(fields.map(|f| unescape(f).unwrap_or_default()).collect()),
-            "OK" | "END" => {
-                let mut reply = std::mem::take(&mut self.reply);
-                reply.fields = fields.map(pair).collect();
-                return Some(Ok(Ok(reply)));
-            }
-            "ERROR" => {
-                self.reply = Reply::default();
-                let code = fields.next().unwrap_or_default().to_owned();
-                let message = fields.next().and_then(unescape).unwrap_or_default();
-                return Some(Ok(Err(Failure { code, message, fields: fields.map(pair).collect() })));
-            }
-            _ => {
-                return Some(Err(format!(
-                    "a line that starts with {:?}",
-                    tag.chars().take(32).collect::<String>()
-                )));
-            }
+/// The reply, or the error that it carries.
+pub(crate) fn outcome(reply: dunlin_cql::Reply) -> Result<Reply, Failure> {
+    let dunlin_cql::Reply { warnings, trace, body } = reply;
+    match body {
+        Body::Ok(fields) => Ok(Reply { columns: None, rows: Vec::new(), warnings, trace, fields }),
+        Body::Rows { columns, rows, end } => {
+            let texts =
+                |row: Vec<dunlin_cql::Cell>| row.into_iter().map(dunlin_cql::Cell::into_text).collect();
+            let rows = rows.into_iter().map(texts).collect();
+            Ok(Reply { columns: Some(columns), rows, warnings, trace, fields: end })
         }
-        None
+        Body::Error { code, message, fields } => {
+            Err(Failure { code: code.name().to_owned(), message, fields })
+        }
+        Body::UnknownError { name, message, fields } => Err(Failure { code: name.into(), message, fields }),
     }
-}
-
-fn pair(field: &str) -> (String, String) {
-    let (name, value) = field.split_once('=').unwrap_or((field, ""));
-    (name.to_owned(), unescape(value).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Built {
-        let mut builder = Builder::default();
-        text.lines().find_map(|line| builder.line(line)).expect("a whole reply")
+    fn parse(text: &str) -> Result<Reply, Failure> {
+        let mut reader = dunlin_cql::reply::ReplyReader::new(1 << 20);
+        reader.push(text.as_bytes());
+        outcome(reader.take_reply().unwrap().expect("a whole reply"))
     }
 
     #[test]
     fn the_examples_of_the_protocol() {
-        let reply = parse("OK\tcontext=AQEB").unwrap().unwrap();
+        let reply = parse("OK\tcontext=AQEB\n").unwrap();
         assert_eq!((reply.field("context"), &reply.columns), (Some("AQEB"), &None));
 
-        let reply = parse("COLUMNS\tkey\tvalue\nROW\talice\t3 apples\nROW\tbob\t\\N\nEND\trows=2\tpage=x=y")
-            .unwrap()
-            .unwrap();
-        assert_eq!(reply.rows[0], [Some("alice".to_owned()), Some("3 apples".to_owned())]);
-        assert_eq!(reply.rows[1][1], None);
+        let reply =
+            parse("COLUMNS\tkey\tvalue\nROW\talice\t3 apples\nROW\tbob\t\\N\nEND\trows=2\tpage=x=y\n")
+                .unwrap();
+        assert_eq!(reply.rows[0][1].as_deref(), Some("3 apples"));
+        assert_eq!(reply.rows[1][reply.column("value").unwrap()], None);
         assert_eq!(reply.field("page"), Some("x=y"));
 
-        let failure = parse("ERROR\tUNAVAILABLE\tno\tapplied=no\talive=1").unwrap().unwrap_err();
+        let failure = parse("ERROR\tUNAVAILABLE\tno\tapplied=no\talive=1\n").unwrap_err();
         assert_eq!(failure.kind(), Some(ErrorCode::Unavailable));
         assert!(!failure.maybe_applied() && failure.is_temporary());
         assert_eq!(failure.to_string(), "UNAVAILABLE: no (applied=no, alive=1)");
-
-        assert!(parse("HTTP/1.1 400 Bad Request").is_err());
     }
 
     #[test]
     fn an_unknown_failure_of_a_write_may_have_applied() {
         for (line, maybe) in [
-            ("ERROR\tWRITE_TIMEOUT\tx", true),
-            ("ERROR\tWRITE_TIMEOUT\tx\tapplied=maybe", true),
-            ("ERROR\tSYNTAX\tx", false),
-            ("ERROR\tNEW_CODE\tx", true),
+            ("ERROR\tWRITE_TIMEOUT\tx\n", true),
+            ("ERROR\tWRITE_TIMEOUT\tx\tapplied=maybe\n", true),
+            ("ERROR\tSYNTAX\tx\n", false),
+            ("ERROR\tNEW_CODE\tx\n", true),
         ] {
-            assert_eq!(parse(line).unwrap().unwrap_err().maybe_applied(), maybe, "{line}");
+            let failure = parse(line).unwrap_err();
+            assert_eq!(failure.maybe_applied(), maybe, "{line}");
+            assert!(line.contains(&failure.code), "{failure}");
         }
     }
 }

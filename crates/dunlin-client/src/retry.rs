@@ -31,10 +31,10 @@ pub(crate) fn pause_before_next(
     let backoff = || (PAUSE * 2u32.saturating_pow(failed - 1)).min(PAUSE_MAX);
     let failure = match error {
         // Nobody is there: another node may be.
-        ClientError::Connect { .. } => return Some(Duration::ZERO),
+        ClientError::Connect { .. } | ClientError::Handshake { .. } => return Some(Duration::ZERO),
         ClientError::Broken { .. } => return (repetition != Repetition::Harms).then(backoff),
-        ClientError::Protocol { .. } => return None,
         ClientError::Failed(failure) => failure,
+        _ => return None,
     };
     match (repetition, failure.kind()?) {
         (Repetition::Harms, _) if failure.maybe_applied() => None,

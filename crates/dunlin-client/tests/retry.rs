@@ -3,13 +3,21 @@
 // The client is an edge: its tests need real sockets and tasks.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-use dunlin_client::{Client, ClientError, Options};
+use dunlin_client::{Client, ClientError, Connector, Options, TableName};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 /// Statements that a node got.
 type Seen = Arc<Mutex<Vec<String>>>;
+
+const TABLES: &[u8] =
+    b"COLUMNS\tkeyspace_name\ttable_name\tkey_column\tkey_type\tvalue_column\tvalue_type\tconflicts\n\
+      ROW\tdunlin\tt\tkey\ttext\tvalue\ttext\tsiblings\nEND\trows=1\n";
+
+fn t() -> TableName {
+    "t".parse().unwrap()
+}
 
 /// A node that answers each statement with `reply`, or hangs up where that is `None`. Returns its address and
 /// the statements it got.
@@ -26,8 +34,13 @@ async fn node(reply: Option<&'static str>) -> (String, Seen) {
                 let mut stream = BufReader::new(stream);
                 let mut line = String::new();
                 while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
-                    count.lock().unwrap().push(line.trim().to_owned());
+                    let statement = line.trim().to_owned();
                     line.clear();
+                    if statement.contains("system.tables") {
+                        stream.write_all(TABLES).await.unwrap();
+                        continue;
+                    }
+                    count.lock().unwrap().push(statement);
                     let Some(reply) = reply else { return };
                     stream.write_all(reply.as_bytes()).await.unwrap();
                 }
@@ -51,7 +64,7 @@ async fn a_node_that_is_not_there_is_passed_over() {
     let (good, statements) = node(OK).await;
     let client = Client::new([nobody().await, good]);
     for _ in 0..5 {
-        client.put("t", "k", "v").await.unwrap();
+        client.put(&t(), "k", "v").await.unwrap();
     }
     assert_eq!(statements.lock().unwrap().len(), 5);
 }
@@ -69,7 +82,9 @@ async fn a_write_without_a_request_id_goes_elsewhere_only_when_it_was_not_applie
         let (bad, seen_by_bad) = node(reply).await;
         let (good, seen_by_good) = node(OK).await;
         let options = Options { identified_writes: false, ..Options::default() };
-        let outcome = Client::with_options([bad, good], options).put("t", "k", "v").await;
+        let outcome = Client::with_options(Connector::new(options.timeout), [bad, good], options)
+            .put(&t(), "k", "v")
+            .await;
         assert_eq!(outcome.is_ok(), repeated, "{reply:?}: {outcome:?}");
         let seen = (seen_by_bad.lock().unwrap().len(), seen_by_good.lock().unwrap().len());
         assert_eq!(seen, (1, usize::from(repeated)), "{reply:?}");
@@ -87,7 +102,7 @@ async fn a_write_with_a_request_id_is_repeated_under_it() {
     ] {
         let (bad, seen_by_bad) = node(reply).await;
         let (good, seen_by_good) = node(OK).await;
-        let outcome = Client::new([bad, good]).put("t", "k", "v").await;
+        let outcome = Client::new([bad, good]).put(&t(), "k", "v").await;
         assert_eq!(outcome.is_ok(), repeated, "{reply:?}: {outcome:?}");
         let (bad, good) = (seen_by_bad.lock().unwrap().clone(), seen_by_good.lock().unwrap().clone());
         assert!(bad[0].contains("USING REQUEST"), "{bad:?}");
@@ -99,7 +114,7 @@ async fn a_write_with_a_request_id_is_repeated_under_it() {
 #[tokio::test]
 async fn attempts_are_bounded() {
     let (bad, seen) = node(Some("ERROR\tWRITE_TIMEOUT\tlate\tapplied=maybe\n")).await;
-    let failed = Client::new([bad]).put("t", "k", "v").await.unwrap_err();
+    let failed = Client::new([bad]).put(&t(), "k", "v").await.unwrap_err();
     assert!(failed.maybe_applied());
     assert_eq!(seen.lock().unwrap().len(), 3);
 }
@@ -108,9 +123,9 @@ async fn attempts_are_bounded() {
 async fn a_read_goes_elsewhere_when_a_connection_breaks() {
     let (bad, _) = node(None).await;
     let (good, _) = node(ROWS).await;
-    let found = Client::new([bad.clone(), good]).get("t", "k").await.unwrap();
+    let found = Client::new([bad.clone(), good]).get(&t(), "k").await.unwrap();
     assert_eq!((&found.values[..], found.context.as_deref()), (&["v".to_owned()][..], Some("AQEB")));
-    let lost = Client::new([bad]).get("t", "k").await.unwrap_err();
+    let lost = Client::new([bad]).get(&t(), "k").await.unwrap_err();
     assert!(matches!(lost, ClientError::Broken { .. }), "{lost}");
 }
 
@@ -122,22 +137,26 @@ async fn a_connection_closed_while_idle_is_not_used() {
     let (closed, was_closed) = tokio::sync::oneshot::channel();
     let server = tokio::spawn(async move {
         let mut closed = Some(closed);
+        let mut replies = vec![TABLES, b"OK\n"];
         for _ in 0..2 {
             let mut stream = BufReader::new(listener.accept().await.unwrap().0);
-            stream.read_line(&mut String::new()).await.unwrap();
-            stream.write_all(b"OK\n").await.unwrap();
+            for reply in std::mem::take(&mut replies) {
+                stream.read_line(&mut String::new()).await.unwrap();
+                stream.write_all(reply).await.unwrap();
+            }
+            replies = vec![b"OK\n"];
             drop(stream);
             if let Some(closed) = closed.take() {
                 closed.send(()).unwrap();
             }
         }
     });
-    client.put("t", "k", "1").await.unwrap();
+    client.put(&t(), "k", "1").await.unwrap();
     was_closed.await.unwrap();
     // Lets the runtime see the end of the stream.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    client.put("t", "k", "2").await.unwrap();
+    client.put(&t(), "k", "2").await.unwrap();
     server.await.unwrap();
 }

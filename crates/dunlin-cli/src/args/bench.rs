@@ -1,11 +1,15 @@
 //! `dunlin bench`.
 
-use super::{Format, with_port};
+use super::{Connect, Format};
+use crate::settings::Settings;
 use clap::{Args, ValueEnum};
-use dunlin_client::Connector;
+use dunlin_client::NodeAddress;
 use dunlin_cql::name::TableName;
 use dunlin_types::Consistency;
 use std::time::Duration;
+
+/// Longest wait for an answer when nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug, Clone)]
 #[command(
@@ -19,7 +23,7 @@ use std::time::Duration;
 pub struct BenchArgs {
     /// Nodes: the same as --host
     #[arg(value_name = "HOST[:PORT]", conflicts_with = "host")]
-    pub nodes: Vec<String>,
+    pub nodes: Vec<NodeAddress>,
     /// Concurrent clients, each with a connection of its own, spread over the hosts
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub clients: u32,
@@ -60,33 +64,19 @@ pub struct BenchArgs {
     /// text or json
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// A node: HOST[:PORT]; may be given several times
-    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
-    pub host: Vec<String>,
-    /// ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM, EACH_QUORUM, ANY
-    #[arg(long, default_value = "QUORUM")]
-    pub consistency: Consistency,
-    /// Longest wait for an answer, in seconds
-    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
-    pub timeout: Duration,
+    /// ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM, EACH_QUORUM, ANY [env: DUNLIN_CONSISTENCY] [default: QUORUM]
+    #[arg(long, value_name = "LEVEL")]
+    pub consistency: Option<Consistency>,
+    #[command(flatten)]
+    pub connect: Connect,
 }
 
 impl BenchArgs {
-    /// The nodes that clients are spread over.
-    pub fn hosts(&self) -> anyhow::Result<Vec<String>> {
-        let given: Vec<String> = self.nodes.iter().chain(&self.host).cloned().collect();
-        let named = match given.is_empty() {
-            false => Some(given),
-            true => dunlin_terminal::variable::<String>("DUNLIN_HOST")?
-                .map(|hosts| hosts.split(',').map(str::to_owned).collect()),
-        };
-        let hosts = named.unwrap_or_else(|| vec!["127.0.0.1".to_owned()]);
-        Ok(hosts.iter().map(|host| with_port(host)).collect())
-    }
-
-    /// Opens connections.
-    pub fn connector(&self) -> Connector {
-        Connector::new(self.timeout)
+    /// How the cluster is reached.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let mut connect = self.connect.clone();
+        connect.host.extend(self.nodes.iter().cloned());
+        Settings::gather(&connect, self.consistency, TIMEOUT)
     }
 }
 

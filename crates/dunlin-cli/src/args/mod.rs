@@ -11,7 +11,7 @@ pub use certs::{CertsArgs, CertsVerb};
 pub use dunlin_terminal::Format;
 pub use keys::{DeleteArgs, GetArgs, PutArgs, ScanArgs};
 pub use shell::{RowFormat, ShellArgs, VerifyArgs};
-pub use target::{Target, with_port};
+pub use target::{Connect, DEFAULT_HOST, Target};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;

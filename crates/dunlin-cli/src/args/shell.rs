@@ -1,9 +1,11 @@
 //! `dunlin shell`, `dunlin verify`.
 
-use super::Target;
-use super::target::DEFAULT_HOST;
+use super::{Connect, Target};
+use crate::settings::Settings;
 use clap::{Args, ValueEnum};
+use dunlin_client::NodeAddress;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Args, Debug)]
 #[command(
@@ -24,9 +26,9 @@ pub struct VerifyArgs {
     after_help = "Examples:\n  dunlin shell\n  dunlin shell 10.0.0.5 -e \"SELECT * FROM kv WHERE key = 'alice'\"\n  dunlin shell -e \"COPY kv FROM 'rows.csv' WITH HEADER = true\"\nExit status 1 when a statement fails; -e and -f stop there."
 )]
 pub struct ShellArgs {
-    /// A node: HOST[:PORT]
-    #[arg(default_value = DEFAULT_HOST, env = "DUNLIN_HOST")]
-    pub host: String,
+    /// A node, as with --host
+    #[arg(value_name = "HOST[:PORT]", conflicts_with = "host")]
+    pub node: Option<NodeAddress>,
     /// Run these statements and end
     #[arg(short = 'e', long, value_name = "STATEMENT")]
     pub execute: Option<String>,
@@ -36,9 +38,20 @@ pub struct ShellArgs {
     /// table, tsv (the default when the output is no terminal) or json
     #[arg(long, value_enum)]
     pub format: Option<RowFormat>,
-    /// Longest wait for an answer, in seconds
-    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
-    pub timeout: f64,
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+/// How long the shell waits for an answer when nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl ShellArgs {
+    /// The options with what the environment and the file say where they are silent.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let mut connect = self.connect.clone();
+        connect.host.extend(self.node.clone());
+        Settings::gather(&connect, None, TIMEOUT)
+    }
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,81 +1,69 @@
-//! Which cluster, and how sure.
+//! Which cluster, how it is reached, and how sure.
+//!
+//! Each of these can also stand in the environment and in a file: see [`crate::settings`].
 
+use crate::settings::{Seconds, Settings};
 use clap::Args;
-use dunlin_client::Connector;
+use dunlin_client::{NodeAddress, TableName};
 use dunlin_types::Consistency;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where the client verbs connect when nothing else is said.
-pub const DEFAULT_HOST: &str = "127.0.0.1:9041";
-/// Port of the text protocol.
-pub const CLIENT_PORT: u16 = 9041;
+pub const DEFAULT_HOST: &str = "127.0.0.1";
 
-/// Which cluster, and how sure.
+/// How long a verb waits when nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the cluster is reached.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Connection (or in the environment, or in ~/.config/dunlin/client.toml)")]
+pub struct Connect {
+    /// A node; may be given several times. Port 9041 unless given [env: DUNLIN_HOST] [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub host: Vec<NodeAddress>,
+    /// Speak TLS, and trust nodes whose certificates this authority issued (PEM) [env: DUNLIN_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// The client's own certificate (PEM), for nodes that ask for one [env: DUNLIN_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key (PEM) [env: DUNLIN_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// The name that nodes' certificates are for, where it is not the host given [env: DUNLIN_TLS_SERVER_NAME]
+    #[arg(long, value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+    /// Log in as this user [env: DUNLIN_USER]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The user's password is the first line of this file [env: DUNLIN_PASSWORD_FILE, or DUNLIN_PASSWORD itself]
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Longest wait, whatever is tried meanwhile [env: DUNLIN_TIMEOUT]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<Seconds>,
+    /// Take settings from this file instead [env: DUNLIN_CLIENT_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub client_config: Option<PathBuf>,
+}
+
+/// Which table, and how sure.
 #[derive(Args, Debug, Clone)]
 pub struct Target {
-    /// A node: HOST[:PORT]; may be given several times
-    #[arg(long, value_name = "HOST[:PORT]", default_value = DEFAULT_HOST, env = "DUNLIN_HOST", value_delimiter = ',')]
-    pub host: Vec<String>,
     /// Table, as table or keyspace.table
     #[arg(long, default_value = "dunlin.kv")]
-    pub table: String,
-    /// ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM, EACH_QUORUM, ANY
-    #[arg(long, default_value = "QUORUM")]
-    pub consistency: Consistency,
-    /// Longest wait for an answer, in seconds
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
-    pub timeout: f64,
+    pub table: TableName,
+    /// ONE, TWO, THREE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM, EACH_QUORUM, ANY [env: DUNLIN_CONSISTENCY] [default: QUORUM]
+    #[arg(long, value_name = "LEVEL")]
+    pub consistency: Option<Consistency>,
+    #[command(flatten)]
+    pub connect: Connect,
 }
 
 impl Target {
-    /// Hosts with their port.
-    pub fn hosts(&self) -> Vec<String> {
-        self.host.iter().map(|host| with_port(host)).collect()
-    }
-
-    /// The wait as a duration.
-    pub fn timeout(&self) -> Duration {
-        Duration::try_from_secs_f64(self.timeout).unwrap_or(Duration::from_secs(10))
-    }
-
-    /// Options of a client for this target.
-    pub fn options(&self) -> dunlin_client::Options {
-        dunlin_client::Options {
-            consistency: Some(self.consistency),
-            timeout: self.timeout(),
-            ..Default::default()
-        }
-    }
-
-    /// Opens connections to its nodes.
-    pub fn connector(&self) -> Connector {
-        Connector::new(self.timeout())
-    }
-}
-
-/// `host` or `host:port` with the port added where it is missing.
-pub fn with_port(host: &str) -> String {
-    let bare_v6 = host.matches(':').count() > 1 && !host.contains(']');
-    match host.rsplit_once(':') {
-        _ if bare_v6 => format!("[{host}]:{CLIENT_PORT}"),
-        Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
-        _ => format!("{host}:{CLIENT_PORT}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_added() {
-        for (given, full) in [
-            ("127.0.0.1", "127.0.0.1:9041"),
-            ("node:7", "node:7"),
-            ("::1", "[::1]:9041"),
-            ("[::1]:5", "[::1]:5"),
-        ] {
-            assert_eq!(with_port(given), full);
-        }
+    /// The options with what the environment and the file say where they are silent.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        Settings::gather(&self.connect, self.consistency, TIMEOUT)
     }
 }

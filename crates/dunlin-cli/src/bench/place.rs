@@ -12,6 +12,7 @@ use dunlin_client::{Columns, Connection};
 use dunlin_cql::Literal;
 use dunlin_cql::name::{Quoted, TableName};
 use dunlin_terminal::complain;
+use dunlin_types::schema::{KeyType, ValueType};
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,11 +82,11 @@ impl Place {
             .await?
             .with_context(|| format!("there is no table {}", self.table))?;
         ensure!(
-            plan.columns.key_type == "text" && plan.columns.value_type == "text",
+            plan.columns.key_type == KeyType::Text && plan.columns.value_type == ValueType::Text,
             "the load is text, but {} maps {} to {}",
             self.table,
-            plan.columns.key_type,
-            plan.columns.value_type
+            plan.columns.key_type.name(),
+            plan.columns.value_type.name()
         );
         let known = async {
             for client in 1..plan.hosts.len() {
@@ -142,7 +143,8 @@ async fn replication(connection: &mut Connection) -> anyhow::Result<String> {
     ];
     for query in members {
         for row in connection.execute(query).await?.rows {
-            *centres.entry(row.into_iter().next().flatten().unwrap_or_default()).or_default() += 1;
+            let name = row.into_iter().next().flatten().map_or_else(String::new, |name| name.to_string());
+            *centres.entry(name).or_default() += 1;
         }
     }
     let copies = |nodes: &usize| (*nodes).min(REPLICAS);
@@ -160,16 +162,17 @@ async fn replication(connection: &mut Connection) -> anyhow::Result<String> {
 }
 
 async fn columns(connection: &mut Connection, table: &TableName) -> anyhow::Result<Option<Columns>> {
-    Ok(connection.columns(&table.to_string()).await?)
+    Ok(connection.columns(table).await?)
 }
 
 /// By way of whichever node takes it.
 async fn drop_keyspace(args: &BenchArgs, keyspace: &str) -> anyhow::Result<()> {
-    let hosts = args.hosts()?;
+    let settings = args.settings()?;
     let statement = format!("DROP KEYSPACE IF EXISTS {}", Quoted(keyspace));
     let until = Instant::now() + CLEANED_WITHIN;
-    for host in hosts.iter().cycle() {
-        let dropped = async { anyhow::Ok(args.connector().connect(host).await?.execute(&statement).await?) };
+    let connector = settings.connector();
+    for host in settings.hosts().iter().cycle() {
+        let dropped = async { anyhow::Ok(connector.connect(host).await?.execute(&statement).await?) };
         match shown(args.format, || (format!("dropping {keyspace}"), None), dropped).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() >= until => return Err(error),

@@ -1,10 +1,12 @@
 //! What is sent: names and statements of one run.
 
 use crate::args::BenchArgs;
+use crate::settings::Settings;
 use dunlin_client::{Columns, Connection};
 use dunlin_cql::Literal;
 use dunlin_cql::name::TableName;
-use dunlin_types::Consistency;
+use dunlin_types::ConflictMode;
+use dunlin_types::schema::{KeyType, ValueType};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Plan {
     pub args: BenchArgs,
     pub hosts: Vec<String>,
-    pub consistency: Consistency,
+    pub settings: Settings,
     /// The table that is worked in, and its columns.
     pub table: TableName,
     pub columns: Columns,
@@ -28,13 +30,20 @@ pub struct Plan {
 impl Plan {
     /// With the value and the nodes; the table is [`super::place`]'s affair.
     pub fn new(args: BenchArgs) -> anyhow::Result<Plan> {
+        let settings = args.settings()?;
         let mut random = StdRng::seed_from_u64(args.seed);
         let value = (0..args.value_size).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect();
         Ok(Plan {
-            hosts: args.hosts()?,
-            consistency: args.consistency,
+            hosts: settings.hosts(),
+            settings,
             table: TableName { keyspace: None, table: String::new() },
-            columns: Columns::default(),
+            columns: Columns {
+                key: "key".to_owned(),
+                key_type: KeyType::Text,
+                value: "value".to_owned(),
+                value_type: ValueType::Text,
+                conflicts: ConflictMode::Siblings,
+            },
             prefix: "key".to_owned(),
             value,
             written: Vec::new(),
@@ -45,8 +54,8 @@ impl Plan {
     /// A connection for the n-th client, at the level that was asked for.
     pub async fn connect(&self, client: usize) -> anyhow::Result<Connection> {
         let host = &self.hosts[client % self.hosts.len()];
-        let mut connection = self.args.connector().connect(host).await?;
-        connection.execute(&format!("CONSISTENCY {}", self.consistency)).await?;
+        let mut connection = self.settings.connector().connect(host).await?;
+        connection.execute(&format!("CONSISTENCY {}", self.settings.consistency)).await?;
         Ok(connection)
     }
 

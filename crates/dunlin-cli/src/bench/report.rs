@@ -19,7 +19,7 @@ pub fn text(plan: &Plan, outcome: &Outcome) -> Result<(), Unwritten> {
         "{}: {:.0} operations/s at {} with {} clients, {} bytes, {} ({total} in {:.1} s)",
         outcome.mix.name(),
         total as f64 / outcome.seconds,
-        plan.consistency,
+        plan.settings.consistency,
         plan.args.clients,
         plan.args.value_size,
         plan.args.durability.name(),
@@ -70,7 +70,7 @@ pub fn summary(plan: &Plan, mixes: &[Value]) -> Value {
     let args = &plan.args;
     json!({
         "clients": args.clients, "rate": args.rate, "pipeline": args.pipeline, "value_bytes": args.value_size,
-        "keys": args.keys, "consistency": plan.consistency.name(), "durability": args.durability.name(),
+        "keys": args.keys, "consistency": plan.settings.consistency.name(), "durability": args.durability.name(),
         "table": plan.table.to_string(), "conflicts": args.table.is_none().then(|| args.conflicts.name()),
         "hosts": plan.hosts, "mixes": mixes,
     })

@@ -8,22 +8,20 @@ pub mod progress;
 mod repl;
 mod session;
 
-use crate::args::{RowFormat, ShellArgs, with_port};
+use crate::args::{RowFormat, ShellArgs};
 use anyhow::Context;
-use dunlin_client::Connector;
 use dunlin_cql::Splitter;
 use dunlin_terminal::complain;
 use session::Session;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Runs the shell in the mode the arguments ask for. Exit status 1 if any statement failed.
 pub async fn run(args: ShellArgs) -> anyhow::Result<ExitCode> {
-    let timeout = Duration::try_from_secs_f64(args.timeout).context("--timeout")?;
+    let settings = args.settings()?;
     let terminal = std::io::stdout().is_terminal();
     let format = args.format.unwrap_or(if terminal { RowFormat::Table } else { RowFormat::Tsv });
-    let mut session = Session::connect(Connector::new(timeout), &with_port(&args.host), format).await?;
+    let mut session = Session::connect(settings.connector(), &settings.hosts()[0], format).await?;
 
     if let Some(text) = &args.execute {
         return batch(&mut session, text).await;

@@ -72,7 +72,7 @@ async fn names(session: &mut Session) -> Names {
         (&mut names.columns, &["key_column", "value_column"]),
     ] {
         for place in wanted.iter().filter_map(|name| columns.iter().position(|c| c == name)) {
-            kind.extend(reply.rows.iter().filter_map(|row| row.get(place)?.clone()));
+            kind.extend(reply.rows.iter().filter_map(|row| Some(row.get(place)?.as_deref()?.to_owned())));
         }
         kind.sort();
         kind.dedup();

@@ -31,8 +31,8 @@ impl Session {
         let mut connection = connector.connect(host).await?;
         let mut hosts = vec![host.to_owned()];
         if let Ok(peers) = connection.execute("SELECT * FROM system.peers").await {
-            let column = peers.columns.iter().flatten().position(|name| name == "client_address");
-            let found = peers.rows.iter().filter_map(|row| row.get(column?)?.clone());
+            let column = peers.column("client_address");
+            let found = peers.rows.iter().filter_map(|row| Some(row.get(column?)?.as_deref()?.to_owned()));
             hosts.extend(found.filter(|addr| addr != host));
         }
         Ok(Session {
@@ -112,7 +112,7 @@ impl Session {
                 out.write(output::rows(&reply, self.format).as_bytes())?;
                 out.flush()?;
                 for trace in &reply.trace {
-                    complain!("trace: {}", trace.join("  "));
+                    complain!("trace: {trace}");
                 }
                 if self.format == RowFormat::Table {
                     if reply.columns.is_none() {

@@ -6,8 +6,11 @@ use super::statement::Copy;
 use crate::shell::progress;
 use crate::shell::session::Session;
 use anyhow::{Context, bail};
-use dunlin_client::{Connection, Connector, Failure, literal};
+use dunlin_client::{Connection, Connector, Failure};
+use dunlin_cql::Literal;
+use dunlin_cql::value::value_literal_from_text;
 use dunlin_terminal::complain;
+use dunlin_types::schema::ValueType;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,9 +123,16 @@ fn statement(columns: &Columns, record: &csv::StringRecord) -> Result<String, St
         columns.table,
         columns.key.replace('"', "\"\""),
         columns.value.replace('"', "\"\""),
-        literal(&columns.key_type, &record[0]),
-        literal(&columns.value_type, &record[1])
+        literal(&columns.key_type, &record[0])?,
+        literal(&columns.value_type, &record[1])?
     ))
+}
+
+fn literal(type_name: &str, cell: &str) -> Result<Literal, String> {
+    use ValueType::{Bigint, Blob, Boolean, Double, Text, Uuid};
+    let known =
+        [Text, Blob, Bigint, Double, Boolean, Uuid].into_iter().find(|known| known.name() == type_name);
+    value_literal_from_text(known.unwrap_or(Text), cell).map_err(|error| error.to_string())
 }
 
 /// Sends batches until the queue is closed. (rows acknowledged, rows rejected); an error when it gave up.
