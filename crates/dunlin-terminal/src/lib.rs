@@ -18,7 +18,7 @@ mod status;
 pub use command_line::parse;
 pub use environment::{WrongVariable, variable};
 pub use output::{Output, Unwritten, write_line};
-pub use printable::printable;
+pub use printable::{printable, turns};
 pub use progress::Progress;
 pub use status::{Format, explain, finish, finish_as};
 

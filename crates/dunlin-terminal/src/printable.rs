@@ -12,10 +12,19 @@ pub fn printable(text: &str) -> String {
             c if c.is_control() => {
                 let _ = write!(out, "\\x{:02x}", u32::from(c));
             }
+            c if turns(c) => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
     out
+}
+
+/// Whether the character turns the direction of writing: what stands around it would be shown as other text than it is.
+/// So would be what comes behind the two separators of lines.
+pub fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -26,5 +35,6 @@ mod tests {
     fn terminals_are_not_steered() {
         assert_eq!(printable("\x1b[31mred\u{9b}1m"), "\\x1b[31mred\\x9b1m");
         assert_eq!(printable("a\tb\nc\r"), "a⇥b⏎c\\x0d");
+        assert_eq!(printable("\u{202e}abc\u{2069}\u{7f}"), "\\u202eabc\\u2069\\x7f");
     }
 }
