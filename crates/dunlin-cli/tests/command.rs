@@ -3,59 +3,12 @@
 // Real processes, sockets, threads and files are what is tested.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-use std::io::{BufRead, BufReader, Write};
+mod scripted;
+
+use scripted::{check, node, of_the_shell, table};
 use std::net::TcpListener;
-use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-fn dunlin(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dunlin"))
-        .args(arguments)
-        .env_remove("DUNLIN_HOST")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
-        .stdin(std::process::Stdio::null())
-        .output()
-        .unwrap()
-}
-
-fn check(arguments: &[&str], status: i32, out: &str, err: &str) {
-    let output = dunlin(arguments);
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{stdout}\n{stderr}");
-    assert!(stdout.contains(out), "{arguments:?} prints {out:?}, not\n{stdout}");
-    assert!(stderr.contains(err), "{arguments:?} complains {err:?}, not\n{stderr}");
-}
-
-/// A node on a free port that answers every line as `answer` says; `None` hangs up.
-fn node(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap().to_string();
-    let answer = Arc::new(answer);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let answer = answer.clone();
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream.try_clone().unwrap()).lines() {
-                    let Some(text) = line.ok().and_then(|line| answer(&line)) else { return };
-                    if stream.write_all(text.as_bytes()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    addr
-}
-
-/// The answer to a question for a table; its seven cells.
-fn table(cells: &str) -> String {
-    format!(
-        "COLUMNS\tkeyspace_name\ttable_name\tkey_column\tkey_type\tvalue_column\tvalue_type\tconflicts\n\
-         ROW\t{cells}\nEND\trows=1\n"
-    )
-}
 
 #[test]
 fn every_verb_explains_itself() {
@@ -189,7 +142,7 @@ fn copy_from_gets_every_row_through() {
 
 #[test]
 fn a_statement_that_is_not_closed_is_said_and_not_sent() {
-    let host = node(|_| None);
+    let host = node(of_the_shell);
     check(&["shell", &host, "-e", "SELECT * FROM kv WHERE key = 'oops"], 1, "", "is not closed");
 }
 

@@ -23,16 +23,16 @@ pub struct VerifyArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  dunlin shell\n  dunlin shell 10.0.0.5 -e \"SELECT * FROM kv WHERE key = 'alice'\"\n  dunlin shell -e \"COPY kv FROM 'rows.csv' WITH HEADER = true\"\nExit status 1 when a statement fails; -e and -f stop there."
+    after_help = "Examples:\n  dunlin shell\n  dunlin shell 10.0.0.5 -e \"SELECT * FROM kv WHERE key = 'alice'\"\n  dunlin shell -e \"COPY kv FROM 'rows.csv' WITH HEADER = true\"\n-e, -f and a pipe stop at the first statement that fails, with status 1; Ctrl-C ends them with 130.\nHistory: ~/.dunlin_history, or $DUNLIN_HISTORY (empty: none)."
 )]
 pub struct ShellArgs {
     /// A node, as with --host
     #[arg(value_name = "HOST[:PORT]", conflicts_with = "host")]
     pub node: Option<NodeAddress>,
     /// Run these statements and end
-    #[arg(short = 'e', long, value_name = "STATEMENT")]
+    #[arg(short = 'e', long, value_name = "STATEMENTS", allow_hyphen_values = true)]
     pub execute: Option<String>,
-    /// Run the statements of this file and end
+    /// Run the statements of this file and end; - is standard input
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "execute")]
     pub file: Option<PathBuf>,
     /// table, tsv (the default when the output is no terminal) or json

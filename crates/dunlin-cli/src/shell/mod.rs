@@ -1,106 +1,98 @@
-//! `dunlin shell`: statements typed by a person, given by `-e`, or read from a file.
+//! `dunlin shell`: statements typed by a person, given by `-e`, or read from a file or a pipe.
 //!
-//! [`session`] runs one statement and prints its outcome; [`repl`] is the interactive loop; [`copy`] is the one
-//! statement that the shell itself carries out.
+//! [`repl`] is the prompt, [`batch`] everything else: both cut texts into statements and hand them to [`execute`], which
+//! carries out what is the shell's own ([`command`]) and sends the rest through [`session`]. [`answer`] and [`failure`]
+//! show what came of it.
 
+mod answer;
+mod batch;
+mod command;
 pub mod copy;
+mod execute;
+mod failure;
+mod help;
+mod history;
+mod input;
+mod interrupts;
+mod nature;
+mod origin;
 pub mod progress;
 mod repl;
+mod select;
 mod session;
+mod statements;
 
 use crate::args::{RowFormat, ShellArgs};
-use anyhow::Context;
-use dunlin_cql::Splitter;
-use dunlin_terminal::complain;
+use answer::Style;
+use dunlin_terminal::Unwritten;
+use execute::Status;
+use interrupts::Interrupts;
+use select::Rest;
 use session::Session;
-use std::io::{IsTerminal, Read};
+use statements::Statements;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 
-/// Runs the shell in the mode the arguments ask for. Exit status 1 if any statement failed.
+/// Exit status of what Ctrl-C ended: that of a process that died of its signal.
+const INTERRUPTED: u8 = 130;
+
+/// What a shell is in the middle of.
+struct Shell {
+    session: Session,
+    style: Style,
+    interrupts: Interrupts,
+    /// What MORE goes on with.
+    rest: Option<Rest>,
+    /// QUIT or EXIT was said.
+    ended: bool,
+    /// Names may have come or gone since they were last asked for.
+    names_changed: bool,
+    /// Files at work, each by SOURCE of the one before.
+    depth: usize,
+}
+
+/// Runs the shell in the mode the arguments ask for. Exit status 1 if any statement failed, 130 after Ctrl-C; at the
+/// prompt neither ends it.
 pub async fn run(args: ShellArgs) -> anyhow::Result<ExitCode> {
-    let settings = args.settings()?;
     let terminal = std::io::stdout().is_terminal();
     let format = args.format.unwrap_or(if terminal { RowFormat::Table } else { RowFormat::Tsv });
-    let mut session = Session::connect(settings.connector(), &settings.hosts()[0], format).await?;
-
-    if let Some(text) = &args.execute {
-        return batch(&mut session, text).await;
+    match run_as(args, format).await {
+        Err(error) if format == RowFormat::Json && !error.is::<Unwritten>() => {
+            batch::complain_of(format, &error);
+            Ok(ExitCode::FAILURE)
+        }
+        done => done,
     }
-    if let Some(file) = &args.file {
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        return batch(&mut session, &text).await;
-    }
-    if std::io::stdin().is_terminal() {
-        return repl::run(&mut session).await;
-    }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).context("reading statements from standard input")?;
-    batch(&mut session, &text).await
 }
 
-/// Runs every statement of a text, the last with or without its `;`. Stops at the first that fails.
-async fn batch(session: &mut Session, text: &str) -> anyhow::Result<ExitCode> {
-    for statement in split(text) {
-        // The server would wait for the rest of it for ever.
-        if is_open(&statement) {
-            let start: String = statement.chars().take(60).collect();
-            complain!(
-                "a string, a quoted name, a comment or a BATCH is not closed: {}",
-                dunlin_terminal::printable(&start)
-            );
-            return Ok(ExitCode::FAILURE);
-        }
-        if !session.run(&statement).await? {
-            return Ok(ExitCode::FAILURE);
-        }
-        if session.ended {
-            break;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The statements of a text, each with its `;`. Blank ones are left out.
-fn split(text: &str) -> Vec<String> {
-    let mut statements = Vec::new();
-    let mut splitter = Splitter::new();
-    let mut rest = text;
-    while let Some(end) = splitter.feed(rest.as_bytes()) {
-        let (statement, after) = rest.split_at(end);
-        if statement.trim() != ";" {
-            statements.push(statement.trim().to_owned());
-        }
-        rest = after;
-        splitter = Splitter::new();
-    }
-    if !rest.trim().is_empty() && !splitter.is_at_start() {
-        statements.push(format!("{};", rest.trim()));
-    }
-    statements
-}
-
-/// Whether a text ends inside a statement.
-fn is_open(text: &str) -> bool {
-    let mut splitter = Splitter::new();
-    let mut rest = text.as_bytes();
-    while let Some(end) = splitter.feed(rest) {
-        rest = &rest[end..];
-        splitter = Splitter::new();
-    }
-    !splitter.is_at_start()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_split_where_statements_end() {
-        assert_eq!(split("USE a; SELECT ';' ;\n-- done\n"), ["USE a;", "SELECT ';' ;"]);
-        assert_eq!(split("SELECT 1"), ["SELECT 1;"]);
-        let open = split("USE a; SELECT 'oops");
-        assert!(!is_open(&open[0]) && is_open(&open[1]), "{open:?}");
-        assert!(is_open("SELECT 'a;") && is_open("SELECT 1") && !is_open("SELECT 1;") && !is_open("  "));
-    }
+async fn run_as(args: ShellArgs, format: RowFormat) -> anyhow::Result<ExitCode> {
+    let settings = args.settings()?;
+    let statements = match (&args.execute, &args.file) {
+        (Some(text), _) => Some(Statements::of_argument(text)),
+        (None, Some(file)) if file == Path::new("-") => Some(Statements::of_standard_input()),
+        (None, Some(file)) => Some(Statements::of_file(file).await?),
+        // Without either end of a terminal there is nobody to talk to.
+        (None, None) if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => None,
+        (None, None) => Some(Statements::of_standard_input()),
+    };
+    let mut interrupts = Interrupts::new()?;
+    let connected = Session::connect(&settings, &mut pin!(interrupts.next())).await?;
+    let Some(session) = connected else { return Ok(ExitCode::from(INTERRUPTED)) };
+    let mut shell = Shell {
+        session,
+        style: Style { format, expanded: false },
+        interrupts,
+        rest: None,
+        ended: false,
+        names_changed: false,
+        depth: 0,
+    };
+    let Some(statements) = statements else { return repl::run(&mut shell).await };
+    Ok(match batch::run(&mut shell, statements).await? {
+        Status::Done => ExitCode::SUCCESS,
+        Status::Failed => ExitCode::FAILURE,
+        Status::Interrupted => ExitCode::from(INTERRUPTED),
+    })
 }

@@ -1,59 +1,92 @@
-//! One connection to the cluster on behalf of a person: runs a statement, prints what came of it.
+//! One session with the cluster on behalf of a person: a connection, and another one when it is lost.
 
 #![allow(clippy::disallowed_methods, reason = "an edge: the shell measures and waits in real time")]
 
-use super::copy;
-use crate::args::RowFormat;
-use crate::output;
+use crate::settings::Settings;
 use dunlin_client::{ClientError, Connection, Connector, Failure, Reply};
-use dunlin_terminal::{Output, complain, printable, say};
+use dunlin_terminal::{complain, printable};
+use dunlin_types::ErrorCode;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+/// Longest wait for one node while there are others to try.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// A shell's session.
 pub struct Session {
-    connection: Connection,
     connector: Connector,
+    /// Longest wait for an answer.
+    timeout: Duration,
     hosts: Vec<String>,
-    format: RowFormat,
-    /// Session statements to repeat after reconnecting: USE, CONSISTENCY, PAGING, TRACING, LOGIN.
-    settings: Vec<(String, String)>,
-    /// QUIT or EXIT was said.
-    pub ended: bool,
-    /// Whether to print how long a statement took.
-    pub timing: bool,
+    /// The host in use, or to be tried first.
+    at: usize,
+    /// `None` after an answer was given up, which would otherwise be taken for the next statement's.
+    connection: Option<Connection>,
+    /// The connection went away by itself: whoever reads is told about the next one.
+    is_lost: bool,
+    /// Session statements to repeat on a new connection, by what they set.
+    settings: Vec<(&'static str, String)>,
 }
 
-const SETTINGS: [&str; 5] = ["USE", "CONSISTENCY", "PAGING", "TRACING", "LOGIN"];
+/// What came of a statement.
+pub enum Outcome {
+    /// A node's answer.
+    Answer(Reply),
+    /// A node's refusal.
+    Refused(Failure),
+    /// It reached no node, and why.
+    Unsent(String),
+    /// It was sent and there is no answer, and why: it may be at work still.
+    Lost(String),
+    /// Interrupted; whether it was sent.
+    Cancelled(bool),
+}
 
 impl Session {
-    /// Connects and learns the other nodes' addresses, in case this one goes away.
-    pub async fn connect(connector: Connector, host: &str, format: RowFormat) -> anyhow::Result<Session> {
-        let mut connection = connector.connect(host).await?;
-        let mut hosts = vec![host.to_owned()];
-        if let Ok(peers) = connection.execute("SELECT * FROM system.peers").await {
-            let column = peers.column("client_address");
-            let found = peers.rows.iter().filter_map(|row| Some(row.get(column?)?.as_deref()?.to_owned()));
-            hosts.extend(found.filter(|addr| addr != host));
-        }
-        Ok(Session {
-            connection,
-            connector,
-            hosts,
-            format,
+    /// Connects to the first of the hosts that answers and learns the other nodes' addresses, in case it goes away.
+    /// The settings' time limit is the longest wait for this and, later, for each statement. `None` if it was interrupted.
+    pub async fn connect(
+        settings: &Settings,
+        interrupted: &mut (impl Future<Output = ()> + Unpin),
+    ) -> anyhow::Result<Option<Session>> {
+        let mut session = Session {
+            connector: settings.connector(),
+            timeout: settings.timeout,
+            hosts: settings.hosts(),
+            at: 0,
+            connection: None,
+            is_lost: false,
             settings: Vec::new(),
-            ended: false,
-            timing: false,
-        })
+        };
+        match session.exchange("SELECT * FROM system.peers;", false, interrupted).await {
+            Outcome::Answer(peers) => session.learn(&peers),
+            // A node that has something against the statement is a node.
+            Outcome::Refused(_) => {}
+            Outcome::Unsent(why) | Outcome::Lost(why) => return Err(anyhow::Error::msg(why)),
+            Outcome::Cancelled(_) => return Ok(None),
+        }
+        Ok(Some(session))
     }
 
-    /// Nodes to connect to: the one given first.
+    fn learn(&mut self, peers: &Reply) {
+        let column = peers.column("client_address");
+        for addr in peers.rows.iter().filter_map(|row| Some(row.get(column?)?.as_ref()?.to_string())) {
+            // A node that listens everywhere does not say where it is.
+            let is_somewhere = addr.parse().is_ok_and(|addr: SocketAddr| !addr.ip().is_unspecified());
+            if is_somewhere && !self.hosts.contains(&addr) {
+                self.hosts.push(addr);
+            }
+        }
+    }
+
+    /// Nodes to connect to: those given first.
     pub fn hosts(&self) -> &[String] {
         &self.hosts
     }
 
     /// The node in use.
     pub fn host(&self) -> &str {
-        self.connection.addr()
+        &self.hosts[self.at]
     }
 
     /// Opens further connections like this session's.
@@ -66,144 +99,156 @@ impl Session {
         self.settings.iter().map(|(_, statement)| statement.as_str())
     }
 
-    /// Runs a reading statement that the shell itself needs; once more at another node if this one goes away.
+    /// From now on a new connection is told this too, in the place of an earlier one of the same name.
+    pub fn remember(&mut self, name: &'static str, statement: &str) {
+        self.settings.retain(|(other, _)| *other != name);
+        self.settings.push((name, statement.to_owned()));
+    }
+
+    /// Runs a reading statement that the shell itself needs. Safe to drop.
     pub async fn ask(&mut self, statement: &str) -> anyhow::Result<Reply> {
-        match self.connection.execute(statement).await {
-            Err(ClientError::Broken { addr, source }) => {
-                complain!("lost the connection to {addr} ({source})");
-                self.reconnect().await?;
-                Ok(self.connection.execute(statement).await?)
-            }
-            other => Ok(other?),
+        match self.exchange(statement, false, &mut std::future::pending()).await {
+            Outcome::Answer(reply) => Ok(reply),
+            Outcome::Refused(failure) => Err(failure.into()),
+            Outcome::Unsent(why) | Outcome::Lost(why) => Err(anyhow::Error::msg(why)),
+            Outcome::Cancelled(_) => unreachable!("nothing interrupts it"),
         }
     }
 
-    /// Runs one statement and prints its outcome. False if it failed; an error if no node can be reached.
-    pub async fn run(&mut self, statement: &str) -> anyhow::Result<bool> {
-        let word = first_word(statement);
-        match word.as_str() {
-            "" => return Ok(true),
-            "QUIT" | "EXIT" => {
-                self.ended = true;
-                return Ok(true);
+    /// Sends a statement and waits for its answer, but not longer than the session's time limit, for connecting again and all.
+    /// One that `changes` nothing is sent again, to the next node, when its connection is lost. Safe to drop.
+    pub async fn exchange(
+        &mut self,
+        statement: &str,
+        changes: bool,
+        interrupted: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Outcome {
+        let deadline = Instant::now() + self.timeout;
+        let mut attempts_left = self.hosts.len() + 1;
+        loop {
+            attempts_left -= 1;
+            tokio::select! {
+                biased;
+                () = &mut *interrupted => return Outcome::Cancelled(false),
+                connected = self.connected(deadline) => match connected {
+                    Ok(()) => {}
+                    Err(why) => return Outcome::Unsent(why),
+                },
             }
-            "COPY" => return copy::run(self, statement).await,
-            _ => {}
-        }
-        let began = Instant::now();
-        let outcome = self.connection.execute(statement).await;
-        let outcome = match outcome {
-            // A lost connection: say so, and never repeat what may have been applied.
-            Err(ClientError::Broken { addr, source }) => {
-                complain!(
-                    "lost the connection to {addr} ({source}); a write may or may not have been applied"
-                );
-                self.reconnect().await?;
-                return Ok(false);
-            }
-            other => other,
-        };
-        match outcome {
-            Ok(reply) => {
-                for warning in &reply.warnings {
-                    complain!("warning: {}", printable(warning));
+            let mut connection = self.connection.take().expect("it was connected");
+            let answer = tokio::select! {
+                biased;
+                () = &mut *interrupted => return Outcome::Cancelled(true),
+                answer = within(deadline, connection.execute(statement)) => answer,
+            };
+            match answer {
+                Some(Ok(reply)) => {
+                    self.connection = Some(connection);
+                    return Outcome::Answer(reply);
                 }
-                let mut out = Output::new();
-                out.write(output::rows(&reply, self.format).as_bytes())?;
-                out.flush()?;
-                for trace in &reply.trace {
-                    complain!("trace: {trace}");
-                }
-                if self.format == RowFormat::Table {
-                    if reply.columns.is_none() {
-                        say!("OK")?;
+                Some(Err(ClientError::Failed(failure))) => {
+                    // It will not be ready for the next attempt either, while others may.
+                    let elsewhere = failure.kind() == Some(ErrorCode::NotReady) && !failure.maybe_applied();
+                    if elsewhere && self.hosts.len() > 1 && attempts_left > 0 {
+                        complain!("{} is not ready: {}", self.host(), printable(&failure.message));
+                        self.leave();
+                        continue;
                     }
-                    if let Some(page) = reply.field("page") {
-                        say!("more rows: repeat the statement with USING PAGE '{page}'")?;
+                    self.connection = Some(connection);
+                    return Outcome::Refused(failure);
+                }
+                None => return Outcome::Lost(self.too_late()),
+                Some(Err(ClientError::Broken { source, .. })) if is_time(&source) => {
+                    return Outcome::Lost(self.too_late());
+                }
+                Some(Err(ClientError::Broken { addr, source })) => {
+                    let lost = format!("lost the connection to {addr} ({})", reason(&source));
+                    self.leave();
+                    if changes || attempts_left == 0 {
+                        return Outcome::Lost(lost);
                     }
+                    complain!("{lost}; the statement only reads and is sent again");
                 }
-                if self.timing {
-                    say!("{:.1} ms", began.elapsed().as_secs_f64() * 1000.0)?;
-                }
-                if SETTINGS.contains(&word.as_str()) {
-                    self.settings.retain(|(name, _)| *name != word);
-                    self.settings.push((word, statement.to_owned()));
-                }
-                Ok(true)
+                Some(Err(error)) => return Outcome::Lost(error.to_string()),
             }
-            Err(ClientError::Failed(failure)) => {
-                print_failure(statement, &failure);
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
         }
     }
 
-    async fn reconnect(&mut self) -> anyhow::Result<()> {
-        let mut last = None;
-        let connector =
-            self.connector.clone().with_timeout(self.connector.timeout().min(Duration::from_secs(5)));
-        for host in &self.hosts {
-            match connector.connect(host).await {
-                Ok(mut connection) => {
-                    for (_, statement) in &self.settings {
-                        connection.execute(statement).await?;
+    /// The next node is to be tried first.
+    fn leave(&mut self) {
+        self.at = (self.at + 1) % self.hosts.len();
+        self.is_lost = true;
+    }
+
+    fn too_late(&self) -> String {
+        format!("no answer from {} within {} s (--timeout)", self.host(), self.timeout.as_secs_f64())
+    }
+
+    /// There is a connection, in the session's state. An error says why there is none. Safe to drop.
+    async fn connected(&mut self, deadline: Instant) -> Result<(), String> {
+        if let Some(connection) = &mut self.connection {
+            if connection.is_usable() {
+                return Ok(());
+            }
+            self.connection = None;
+            self.is_lost = true;
+            complain!("{} has closed the connection", self.host());
+        }
+        let mut why = String::new();
+        for turn in 0..self.hosts.len() {
+            let at = (self.at + turn) % self.hosts.len();
+            let is_last = turn + 1 == self.hosts.len();
+            let limit = if is_last { deadline } else { deadline.min(Instant::now() + CONNECT_MAX) };
+            match within(limit, self.connect_to(at)).await {
+                Some(Ok(connection)) => {
+                    self.connection = Some(connection);
+                    if self.is_lost || at != self.at {
+                        complain!("connected to {}", self.hosts[at]);
                     }
-                    complain!("connected to {host}");
-                    self.connection = connection;
+                    (self.at, self.is_lost) = (at, false);
                     return Ok(());
                 }
-                Err(error) => last = Some(error),
+                Some(Err(error)) => why = error.to_string(),
+                None if Instant::now() >= deadline => return Err(self.too_late()),
+                None => why = format!("cannot connect to {}: it does not answer", self.hosts[at]),
             }
         }
-        Err(last.expect("there is at least one host").into())
+        Err(why)
     }
-}
 
-/// The first word in upper case, without what surrounds it.
-pub fn first_word(statement: &str) -> String {
-    statement
-        .trim_start()
-        .chars()
-        .take_while(|c| c.is_ascii_alphabetic())
-        .collect::<String>()
-        .to_ascii_uppercase()
-}
-
-/// The error, with the place in the statement pointed at.
-fn print_failure(statement: &str, failure: &Failure) {
-    let place = failure
-        .field("line")
-        .and_then(|l| l.parse::<usize>().ok())
-        .zip(failure.field("column").and_then(|c| c.parse::<usize>().ok()));
-    if let Some((line, column)) = place
-        && let Some(text) = statement.lines().nth(line.saturating_sub(1))
-    {
-        complain!("{}", printable(text));
-        complain!("{}^", " ".repeat(column.saturating_sub(1)));
-    }
-    complain!("{}: {}", failure.code, printable(&failure.message));
-    let details: Vec<String> = failure
-        .fields
-        .iter()
-        .filter(|(name, _)| !["line", "column"].contains(&name.as_str()))
-        .map(|(n, v)| format!("{n}={v}"))
-        .collect();
-    if !details.is_empty() {
-        complain!("  {}", printable(&details.join(" ")));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_word_decides() {
-        for (statement, word) in
-            [(" quit;", "QUIT"), ("COPY t FROM 'x'", "COPY"), (";", ""), ("select*", "SELECT")]
-        {
-            assert_eq!(first_word(statement), word);
+    async fn connect_to(&mut self, at: usize) -> Result<Connection, ClientError> {
+        let mut connection = self.connector.connect(&self.hosts[at]).await?;
+        let mut refused = Vec::new();
+        for (name, statement) in &self.settings {
+            match connection.execute(statement).await {
+                Ok(_) => {}
+                Err(ClientError::Failed(failure)) => {
+                    complain!(
+                        "{name} of this session does not hold any more: {}",
+                        printable(&failure.to_string())
+                    );
+                    refused.push(*name);
+                }
+                Err(error) => return Err(error),
+            }
         }
+        self.settings.retain(|(name, _)| !refused.contains(name));
+        Ok(connection)
+    }
+}
+
+/// What came of it; `None` if that took until after the deadline.
+async fn within<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout_at(deadline.into(), future).await.ok()
+}
+
+fn is_time(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::TimedOut
+}
+
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "it was closed there".to_owned(),
+        _ => error.to_string(),
     }
 }
