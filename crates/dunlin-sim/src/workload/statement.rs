@@ -163,7 +163,7 @@ pub(super) fn scan_result(reply: &Reply) -> Result<Option<BTreeMap<KeyId, Vec<St
 pub(super) fn write_outcome(reply: &Reply, now: Nanos) -> Outcome {
     match &reply.body {
         Body::Ok(_) => Outcome::Acknowledged(now),
-        Body::Rows { .. } => Outcome::Unknown,
+        Body::Rows { .. } | Body::UnknownError { .. } => Outcome::Unknown,
         Body::Error { code, .. } => match (reply.field("applied"), code) {
             (Some("no"), _) => Outcome::NotApplied,
             (None, ErrorCode::Syntax | ErrorCode::Invalid | ErrorCode::BadContext) => Outcome::NotApplied,
