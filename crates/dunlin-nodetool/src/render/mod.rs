@@ -108,6 +108,9 @@ fn table(list: &[Value], pad: &str) -> String {
     for row in list {
         table.add_row(columns.iter().map(|c| named(c, &row[c.as_str()])));
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table.to_string().lines().map(|line| format!("{pad}{}", line.trim_end())).collect::<Vec<_>>().join("\n")
 }
 
