@@ -9,6 +9,7 @@ mod admin;
 mod args;
 mod bench;
 mod certs;
+mod copy;
 mod local;
 mod oneshot;
 mod output;

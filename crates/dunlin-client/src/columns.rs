@@ -48,14 +48,14 @@ impl Columns {
     }
 
     /// The statement that lists the tables of this name, in every keyspace.
-    pub(crate) fn query(table: &TableName) -> String {
+    pub fn query(table: &TableName) -> String {
         let name = Literal::Text(table.table.clone());
         format!("SELECT * FROM system.tables WHERE table_name = {name}")
     }
 
     /// The columns of the table in the answer to [`Columns::query`]; `None` if there is no such table, or one whose types
     /// this client does not know.
-    pub(crate) fn find(reply: &Reply, table: &TableName) -> Option<Columns> {
+    pub fn find(reply: &Reply, table: &TableName) -> Option<Columns> {
         let keyspace = table.keyspace.as_deref().unwrap_or(KEYSPACE);
         let place = |name| reply.column(name);
         let is = |row: &[Option<Text>], at: usize, wanted: &str| {

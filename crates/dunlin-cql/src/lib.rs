@@ -10,7 +10,7 @@
 pub mod complete;
 pub mod describe;
 pub mod help;
-mod lexer;
+pub mod lexer;
 pub mod limits;
 pub mod literal;
 pub mod name;

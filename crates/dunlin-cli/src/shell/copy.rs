@@ -1,122 +1,197 @@
-//! `COPY table [(key, value)] FROM|TO 'file.csv' [WITH option = value [AND ...]]`.
-//!
-//! FROM sends rows over several connections, each with many statements in flight. A row that fails for a passing
-//! reason (a node dies, a time-out) is sent again: a row is an upsert of one value, so repeating it is harmless.
-//! TO scans the table page by page.
+//! COPY as a statement of the shell: where its bytes come from and go to, and what is told of it.
 
-#![allow(clippy::disallowed_methods, reason = "an edge: the shell runs on tokio")]
+#![allow(clippy::disallowed_methods, reason = "an edge: it opens the files that it is given, in real time")]
 
-mod load;
-mod statement;
-
-use super::progress;
-use super::session::Session;
+use super::Shell;
+use super::answer::show_fields;
+use super::execute::{Status, Told};
+use super::failure::Trouble;
+use super::terminal::Terminal;
+use crate::args::RowFormat;
+use crate::copy::records::Records;
+use crate::copy::{self, Cluster, Copy, Direction, Source, Tally};
 use anyhow::{Context, bail};
-use dunlin_terminal::{complain, say};
-use statement::{Copy, Direction};
-use std::io::Write;
-use std::time::Instant;
+use dunlin_client::{Columns, TableName};
+use dunlin_cql::Statement;
+use dunlin_terminal::{Unwritten, complain, explain, printable, say};
+use std::io::IsTerminal;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-/// A table's columns as COPY needs them.
-#[derive(Debug, Clone)]
-pub struct Columns {
-    /// `keyspace.table` or `table`, quoted as given.
-    pub table: String,
-    /// Name of the key column.
-    pub key: String,
-    /// Type of the key column.
-    pub key_type: String,
-    /// Name of the value column.
-    pub value: String,
-    /// Type of the value column.
-    pub value_type: String,
+/// How a COPY ended.
+enum End {
+    Done,
+    Failed(anyhow::Error),
+    Interrupted,
 }
 
-/// Runs a COPY statement. False if rows were rejected; an error if it could not be carried out.
-pub async fn run(session: &mut Session, text: &str) -> anyhow::Result<bool> {
-    let copy = match statement::parse(text) {
-        Ok(copy) => copy,
-        Err(what) => {
-            complain!("SYNTAX: {what}\n  {}", statement::USAGE);
-            return Ok(false);
-        }
-    };
-    let columns = match columns(session, &copy).await {
-        Ok(columns) => columns,
-        Err(error) => {
-            complain!("COPY: {error:#}");
-            return Ok(false);
-        }
-    };
-    let began = Instant::now();
-    let done = match copy.direction {
-        Direction::From => load::from_file(session, &copy, &columns).await,
-        Direction::To => to_file(session, &copy, &columns).await.map(|rows| (rows, 0)),
-    };
-    match done {
-        Ok((rows, rejected)) => {
-            let seconds = began.elapsed().as_secs_f64();
-            let verb = if copy.direction == Direction::From { "loaded" } else { "written" };
-            say!(
-                "{rows} rows {verb} in {seconds:.1} s ({:.0} rows/s), {rejected} rejected",
-                rows as f64 / seconds.max(0.001)
-            )?;
-            Ok(rejected == 0)
-        }
-        Err(error) => {
-            complain!("COPY: {error:#}");
-            Ok(false)
-        }
+impl Shell {
+    /// Carries a COPY out and tells what became of its rows, however it ends.
+    pub(super) async fn copy(&mut self, body: &str, told: &Told<'_>) -> anyhow::Result<Status> {
+        self.rest = None;
+        let copy = match copy::parse(body) {
+            Ok(copy) => copy,
+            Err(error) => {
+                let place = Some((error.line, error.column));
+                return Ok(told.complain(&Trouble { place, ..Trouble::new(error.message) }));
+            }
+        };
+        let tally = match Tally::with_rejects(copy.rejects.as_deref()) {
+            Ok(tally) => tally,
+            Err(error) => return Ok(told.complain(&Trouble::new(explain(&error)))),
+        };
+        let began = Instant::now();
+        let work = run(&mut self.session, told, &copy, &tally);
+        let end = tokio::select! {
+            biased;
+            () = self.interrupts.next() => End::Interrupted,
+            done = work => match done {
+                Ok(()) => End::Done,
+                Err(error) if error.is::<Unwritten>() => return Err(error),
+                Err(error) => End::Failed(error),
+            },
+        };
+        tell(told, &copy, &tally, began.elapsed(), end)
     }
 }
 
-async fn columns(session: &mut Session, copy: &Copy) -> anyhow::Result<Columns> {
-    let described = session.ask(&format!("DESCRIBE TABLE {}", copy.table)).await?;
+async fn run(
+    session: &mut super::session::Session,
+    told: &Told<'_>,
+    copy: &Copy,
+    tally: &Tally,
+) -> anyhow::Result<()> {
+    // A file that cannot be read is told before anybody is asked for anything.
+    let file = match (&copy.file, copy.direction) {
+        (Some(path), Direction::From) => Some((path, open(path).await?)),
+        _ => None,
+    };
+    let (table, columns) = columns(session, &copy.table).await?;
+    let cluster = Rc::new(Cluster {
+        hosts: session.hosts_from_here(),
+        connector: session.connector().clone(),
+        settings: session.settings(&["USE", "CONSISTENCY", "LOGIN"]).map(str::to_owned).collect(),
+    });
+    if copy.direction == Direction::To {
+        return copy::unload(cluster, table, columns, copy, tally).await;
+    }
+    if let Some((path, (file, bytes))) = file {
+        let mut records = Records::new(file, copy.dialect);
+        let source = Source { name: &path.display().to_string(), records: &mut records, bytes };
+        return copy::load(cluster, table, columns, copy, source, tally).await;
+    }
+    let name = "STDIN";
+    if let Some(statements) = told.origin.statements.filter(|statements| statements.is_standard_input()) {
+        // The data stand behind the statement, up to a line `\.`.
+        let (input, read) = statements.lend().await.context(name)?;
+        let mut records = Records::until_mark(input, read, copy.dialect);
+        let source = Source { name, records: &mut records, bytes: None };
+        let done = copy::load(cluster, table, columns, copy, source, tally).await;
+        let lines = records.lines();
+        let (input, rest) = records.into_rest();
+        statements.take_back(input, rest, lines);
+        return done;
+    }
+    if std::io::stdin().is_terminal() {
+        complain!("rows to load, then a line with \\. or Ctrl-D:");
+        let mut records = Records::until_mark(Terminal::default(), bytes::BytesMut::new(), copy.dialect);
+        let source = Source { name, records: &mut records, bytes: None };
+        return copy::load(cluster, table, columns, copy, source, tally).await;
+    }
+    let mut records = Records::new(tokio::io::stdin(), copy.dialect);
+    let source = Source { name, records: &mut records, bytes: None };
+    copy::load(cluster, table, columns, copy, source, tally).await
+}
+
+async fn open(path: &Path) -> anyhow::Result<(tokio::fs::File, Option<u64>)> {
+    let cannot = || format!("cannot read {}", path.display());
+    let mut file = tokio::fs::File::open(path).await.with_context(cannot)?;
+    file.set_max_buf_size(1 << 20);
+    let found = file.metadata().await.with_context(cannot)?;
+    if found.is_dir() {
+        bail!("{}: it is a directory", cannot());
+    }
+    Ok((file, found.is_file().then_some(found.len())))
+}
+
+/// The table's whole name and its columns.
+async fn columns(
+    session: &mut super::session::Session,
+    table: &TableName,
+) -> anyhow::Result<(TableName, Columns)> {
+    let described = session.ask(&format!("DESCRIBE TABLE {table}")).await?;
     let text: Vec<&str> = described.rows.iter().filter_map(|row| row.last()?.as_deref()).collect();
-    let parsed = dunlin_cql::parse(text.join("\n").trim_end_matches(';'))
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
-    let dunlin_cql::Statement::CreateTable { columns, .. } = parsed else {
-        bail!("{} is not a table", copy.table)
+    let Ok(Statement::CreateTable { table: whole, .. }) = dunlin_cql::parse(&text.join("\n")) else {
+        bail!("the node describes {table} in a way that this shell does not know");
     };
-    let [key, value] = columns.as_slice() else { bail!("{} has other than two columns", copy.table) };
-    if let Some(named) = &copy.columns
-        && (named[0] != key.name || named[1] != value.name)
-    {
-        bail!("the columns of {} are ({}, {}), in this order", copy.table, key.name, value.name);
-    }
-    Ok(Columns {
-        table: copy.table.clone(),
-        key: key.name.clone(),
-        key_type: key.type_name.clone(),
-        value: value.name.clone(),
-        value_type: value.type_name.clone(),
-    })
+    let listed = session.ask(&Columns::query(&whole)).await?;
+    let columns = Columns::find(&listed, &whole).with_context(|| format!("there is no table {whole}"))?;
+    Ok((whole, columns))
 }
 
-async fn to_file(session: &mut Session, copy: &Copy, columns: &Columns) -> anyhow::Result<u64> {
-    let file = std::fs::File::create(&copy.file).with_context(|| format!("cannot write {}", copy.file))?;
-    let mut out =
-        csv::WriterBuilder::new().delimiter(copy.delimiter).from_writer(std::io::BufWriter::new(file));
-    if copy.header {
-        out.write_record([&columns.key, &columns.value])?;
+fn tell(
+    told: &Told<'_>,
+    copy: &Copy,
+    tally: &Tally,
+    took: Duration,
+    end: End,
+) -> anyhow::Result<Status> {
+    let rejects = tally.tell_rejects();
+    let mut failed = rejects.is_err();
+    for line in rejects.unwrap_or_else(|error| vec![explain(&error)]) {
+        complain!("{}", printable(&line));
     }
-    let bar = progress::rows("writing");
-    let mut rows = 0;
-    let mut page: Option<String> = None;
-    loop {
-        let using = page.as_ref().map(|token| format!(" USING PAGE '{token}'")).unwrap_or_default();
-        let reply = session.ask(&format!("SELECT * FROM {}{using}", columns.table)).await?;
-        for row in &reply.rows {
-            out.write_record(row.iter().map(|cell| cell.as_deref().unwrap_or("")))?;
-        }
-        rows += reply.rows.len() as u64;
-        bar.set_position(rows);
-        page = reply.field("page").map(str::to_owned);
-        if page.is_none() {
-            break;
-        }
+    let (rows, rejected) = (tally.rows.get(), tally.rejected());
+    let (verb, is_load) = match copy.direction {
+        Direction::From => ("loaded", true),
+        Direction::To => ("written", false),
+    };
+    let seconds = took.as_secs_f64();
+    let mut summary = format!("{rows} rows {verb} in {seconds:.1} s ({:.0} rows/s)", rows as f64 / seconds.max(0.001));
+    if is_load {
+        summary += &format!(", {rejected} rejected");
     }
-    out.into_inner().map_err(|error| anyhow::anyhow!("{}", error.error()))?.flush()?;
-    bar.finish_and_clear();
-    Ok(rows)
+    let rest = match tally.undone() {
+        _ if !is_load => "; no file was written".to_owned(),
+        0 => String::new(),
+        n => format!(
+            "; every row before line {} is done, {n} others were on their way and may be in",
+            tally.done_before()
+        ),
+    };
+    let is_whole = matches!(end, End::Done);
+    let status = match end {
+        End::Done => Status::Done,
+        End::Interrupted => Status::Interrupted,
+        End::Failed(error) => {
+            let text = explain(&error);
+            told.complain(&Trouble::new(if copy.file.is_none() || rows > 0 { format!("COPY: {text}") } else { text }));
+            failed = true;
+            Status::Failed
+        }
+    };
+    if status == Status::Interrupted {
+        complain!("cancelled: {summary}{rest}");
+        return Ok(status);
+    }
+    if !is_whole {
+        if rows > 0 || rejected > 0 || tally.undone() > 0 {
+            complain!("{summary}{rest}");
+        }
+        return Ok(status);
+    }
+    let is_of_data = copy.direction == Direction::To && copy.file.is_none();
+    match told.format {
+        // Standard output has the rows.
+        _ if is_of_data => complain!("{summary}"),
+        RowFormat::Json => {
+            let (rows, rejected, seconds) = (rows.to_string(), rejected.to_string(), format!("{seconds:.3}"));
+            let all = [("rows", rows.as_str()), ("rejected", rejected.as_str()), ("seconds", seconds.as_str())];
+            show_fields(told.format, true, all.into_iter().filter(|(name, _)| is_load || *name != "rejected"))?;
+        }
+        _ => say!("{summary}")?,
+    }
+    Ok(if failed || rejected > 0 { Status::Failed } else { status })
 }
+

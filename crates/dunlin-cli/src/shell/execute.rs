@@ -9,11 +9,11 @@ use super::nature::Nature;
 use super::origin::Origin;
 use super::session::Outcome;
 use super::statements::Statements;
-use super::{Shell, batch, copy};
+use super::{Shell, batch};
 use crate::args::RowFormat;
 use dunlin_client::Reply;
 use dunlin_cql::splitter::{Part, Piece, Place, Unfinished};
-use dunlin_terminal::{complain, say};
+use dunlin_terminal::say;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::pin::pin;
@@ -78,7 +78,7 @@ impl Shell {
     async fn carry_out(&mut self, command: Command, told: &Told<'_>, body: &str) -> anyhow::Result<Status> {
         match command {
             Command::Quit => self.ended = true,
-            Command::Copy => return self.copy(body).await,
+            Command::Copy => return self.copy(body, told).await,
             Command::Source(file) => return self.source(&file, told).await,
             Command::Expand(Some(on)) => self.style.expanded = on,
             Command::Expand(None) => {
@@ -151,20 +151,6 @@ impl Shell {
             Outcome::Cancelled(sent) => {
                 of_body.complain(&Trouble::new(format!("cancelled{}", maybe(sent))));
                 Status::Interrupted
-            }
-        }
-    }
-
-    async fn copy(&mut self, body: &str) -> anyhow::Result<Status> {
-        self.rest = None;
-        tokio::select! {
-            biased;
-            () = self.interrupts.next() => {
-                complain!("cancelled");
-                Ok(Status::Interrupted)
-            }
-            done = copy::run(&mut self.session, body) => {
-                Ok(if done? { Status::Done } else { Status::Failed })
             }
         }
     }

@@ -7,7 +7,7 @@
 mod answer;
 mod batch;
 mod command;
-pub mod copy;
+mod copy;
 mod execute;
 mod failure;
 mod help;
@@ -16,11 +16,11 @@ mod input;
 mod interrupts;
 mod nature;
 mod origin;
-pub mod progress;
 mod repl;
 mod select;
 mod session;
 mod statements;
+mod terminal;
 
 use crate::args::{RowFormat, ShellArgs};
 use answer::Style;

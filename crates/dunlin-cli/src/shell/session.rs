@@ -79,9 +79,10 @@ impl Session {
         }
     }
 
-    /// Nodes to connect to: those given first.
-    pub fn hosts(&self) -> &[String] {
-        &self.hosts
+    /// Nodes to connect to, the one in use first.
+    pub fn hosts_from_here(&self) -> Vec<String> {
+        let (before, from_here) = self.hosts.split_at(self.at);
+        from_here.iter().chain(before).cloned().collect()
     }
 
     /// The node in use.
@@ -94,9 +95,10 @@ impl Session {
         &self.connector
     }
 
-    /// Statements that bring a new connection to this session's state.
-    pub fn settings(&self) -> impl Iterator<Item = &str> {
-        self.settings.iter().map(|(_, statement)| statement.as_str())
+    /// Statements that bring a new connection to this session's state, as far as these names go.
+    pub fn settings(&self, names: &[&str]) -> impl Iterator<Item = &str> {
+        let wanted = self.settings.iter().filter(|(name, _)| names.contains(name));
+        wanted.map(|(_, statement)| statement.as_str())
     }
 
     /// From now on a new connection is told this too, in the place of an earlier one of the same name.

@@ -4,11 +4,14 @@ use anyhow::{Context, bail};
 use bytes::BytesMut;
 use dunlin_cql::Splitter;
 use dunlin_types::limits;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest statement with the comments before it, bytes: more than any node takes.
 const BYTES_MAX: usize = limits::STATEMENT_BYTES_MAX + (1 << 20);
+/// What standard input is called.
+const STDIN: &str = "stdin";
 /// Bytes read at a time.
 const READ_BYTES: usize = 64 << 10;
 
@@ -16,16 +19,26 @@ const READ_BYTES: usize = 64 << 10;
 pub struct Statements {
     name: String,
     directory: Option<PathBuf>,
-    bytes: Box<dyn AsyncRead + Unpin>,
-    /// What was read and not yet given out.
-    buffer: BytesMut,
-    /// Bytes of it that the splitter has seen.
+    source: RefCell<Rest>,
+    /// Bytes of what is buffered that the splitter has seen.
     seen: usize,
     splitter: Splitter,
     line: u32,
     column: u32,
     ended: bool,
 }
+
+/// What was not given out yet.
+struct Rest {
+    bytes: Input,
+    /// What was read of them.
+    buffer: BytesMut,
+    /// Lines that were used otherwise than as statements.
+    lines: u64,
+}
+
+/// Where bytes come from.
+pub type Input = Box<dyn AsyncRead + Unpin>;
 
 /// The text from the last statement's end to the next one's, or to the end of all.
 #[derive(Debug)]
@@ -46,7 +59,7 @@ impl Statements {
 
     /// Standard input.
     pub fn of_standard_input() -> Statements {
-        Statements::new("stdin", Box::new(tokio::io::stdin()))
+        Statements::new(STDIN, Box::new(tokio::io::stdin()))
     }
 
     /// A file.
@@ -58,12 +71,11 @@ impl Statements {
         Ok(statements)
     }
 
-    fn new(name: &str, bytes: Box<dyn AsyncRead + Unpin>) -> Statements {
+    fn new(name: &str, bytes: Input) -> Statements {
         Statements {
             name: name.to_owned(),
             directory: None,
-            bytes,
-            buffer: BytesMut::new(),
+            source: RefCell::new(Rest { bytes, buffer: BytesMut::new(), lines: 0 }),
             seen: 0,
             splitter: Splitter::new(),
             line: 1,
@@ -84,12 +96,19 @@ impl Statements {
 
     /// The next chunk; `None` at the end. An error names the place. Safe to drop.
     pub async fn next(&mut self) -> anyhow::Result<Option<Chunk>> {
+        let source = self.source.get_mut();
+        if source.lines > 0 {
+            self.line = self.line.saturating_add(u32::try_from(source.lines).unwrap_or(u32::MAX));
+            self.column = 1;
+            source.lines = 0;
+        }
         loop {
-            if let Some(end) = self.splitter.feed(&self.buffer[self.seen..]) {
+            let source = self.source.get_mut();
+            if let Some(end) = self.splitter.feed(&source.buffer[self.seen..]) {
                 let length = self.seen + end;
                 return self.give(length).map(Some);
             }
-            self.seen = self.buffer.len();
+            self.seen = source.buffer.len();
             if self.seen > BYTES_MAX {
                 bail!(
                     "{}:{}: what begins here is longer than {} MiB and has no end: no node takes such a statement",
@@ -102,19 +121,50 @@ impl Statements {
                 let length = self.seen;
                 return if length == 0 { Ok(None) } else { self.give(length).map(Some) };
             }
-            self.buffer.reserve(READ_BYTES);
-            let read = self.bytes.read_buf(&mut self.buffer).await;
+            source.buffer.reserve(READ_BYTES);
+            let read = source.bytes.read_buf(&mut source.buffer).await;
             self.ended = read.with_context(|| format!("cannot read {}", self.name))? == 0;
         }
     }
 
     /// Whether anything but blanks is known to follow what was given out.
     pub fn has_more(&self) -> bool {
-        !self.buffer.trim_ascii().is_empty()
+        !self.source.borrow().buffer.trim_ascii().is_empty()
+    }
+
+    /// Whether it is what standard input holds.
+    pub fn is_standard_input(&self) -> bool {
+        self.name == STDIN
+    }
+
+    /// Hands out what stands behind the line of the last statement, as data: what is to be read, and what of it was read.
+    /// Where it is not taken back, the text has ended.
+    pub async fn lend(&self) -> anyhow::Result<(Input, BytesMut)> {
+        let nothing = Rest { bytes: Box::new(tokio::io::empty()), buffer: BytesMut::new(), lines: 0 };
+        let Rest { mut bytes, mut buffer, .. } = self.source.replace(nothing);
+        loop {
+            if let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+                let line = buffer.split_to(end + 1);
+                if !line.trim_ascii().is_empty() {
+                    bail!("the rows begin on the line behind the statement, not beside it");
+                }
+                return Ok((bytes, buffer));
+            }
+            buffer.reserve(READ_BYTES);
+            if bytes.read_buf(&mut buffer).await? == 0 {
+                return Ok((bytes, BytesMut::new()));
+            }
+        }
+    }
+
+    /// Goes on behind data of so many lines.
+    pub fn take_back(&self, bytes: Input, buffer: BytesMut, lines: u64) {
+        // And the end of the statement's own line.
+        self.source.replace(Rest { bytes, buffer, lines: lines + 1 });
     }
 
     fn give(&mut self, length: usize) -> anyhow::Result<Chunk> {
-        let bytes = self.buffer.split_to(length);
+        let bytes = self.source.get_mut().buffer.split_to(length);
         self.seen = 0;
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text.to_owned(),

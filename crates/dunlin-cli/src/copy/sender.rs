@@ -1,0 +1,297 @@
+//! One connection of a COPY FROM: many rows in flight, those of one key one after the other.
+
+#![allow(clippy::disallowed_methods, reason = "an edge: it waits in real time")]
+
+use super::link::Link;
+use super::rows::{Row, Siblings, What};
+use super::tally::Tally;
+use anyhow::bail;
+use dunlin_client::{ClientError, Connection, Failure, Reply};
+use dunlin_types::ErrorCode;
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+
+/// Rows in flight.
+const WINDOW: usize = 256;
+/// How long nothing may succeed before the load is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// First pause after a refusal; doubled each time.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Sends rows until there are no more.
+pub struct Sender<'t> {
+    number: usize,
+    link: Link,
+    rows: mpsc::UnboundedReceiver<Row>,
+    tally: &'t Tally,
+    /// Rows that are not sent, in the file's order as far as they are of one key.
+    waiting: VecDeque<Row>,
+    /// Rows that are sent and not answered.
+    sent: VecDeque<Row>,
+    /// Their keys.
+    busy: HashSet<u64>,
+    /// Refusals without a success between them.
+    refusals: u32,
+}
+
+/// Why a row is not in.
+enum Trouble {
+    /// It, or all rows, may get in a little later.
+    Passing(String, Option<Duration>),
+    /// The connection is of no use any more.
+    Lost(String),
+}
+
+impl<'t> Sender<'t> {
+    /// Takes rows from a queue.
+    pub fn new(number: usize, link: Link, rows: mpsc::UnboundedReceiver<Row>, tally: &'t Tally) -> Sender<'t> {
+        Sender {
+            number,
+            link,
+            rows,
+            tally,
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+            busy: HashSet::new(),
+            refusals: 0,
+        }
+    }
+
+    /// Ends when the queue is closed and every row in or rejected. An error: it gave up.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        while self.gather().await {
+            match self.exchange().await? {
+                None => {}
+                Some(trouble) => self.pause(trouble).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the rows that there are; waits for one where nothing else is to be done. False: there are no more.
+    async fn gather(&mut self) -> bool {
+        if self.waiting.is_empty() && self.sent.is_empty() {
+            match self.rows.recv().await {
+                Some(row) => self.waiting.push_back(row),
+                None => return false,
+            }
+        }
+        while self.waiting.len() + self.sent.len() < 2 * WINDOW {
+            match self.rows.try_recv() {
+                Ok(row) => self.waiting.push_back(row),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        true
+    }
+
+    /// Sends what may be sent and takes answers until there is room for more. Gives what stands in the way, if anything
+    /// does; an error ends the load.
+    async fn exchange(&mut self) -> anyhow::Result<Option<Trouble>> {
+        if let Err(error) = self.link.connected().await {
+            return self.broken(error).map(Some);
+        }
+        if self.sent.is_empty() && self.waiting.front().is_some_and(|row| matches!(row.what, What::Siblings(_))) {
+            return self.siblings().await;
+        }
+        let connection = connection_of(&mut self.link);
+        if fill(&mut self.waiting, &mut self.sent, &mut self.busy, connection)
+            && let Err(error) = connection.flush().await
+        {
+            return self.broken(error).map(Some);
+        }
+        let mut trouble = None;
+        // With trouble, all answers are awaited: what is tried again must not overtake anything.
+        while !self.sent.is_empty() && (trouble.is_some() || self.sent.len() > WINDOW / 2 || self.is_stuck()) {
+            match receive(connection_of(&mut self.link), self.tally, self.number).await {
+                Ok(outcome) => trouble = self.answered(outcome)?.or(trouble),
+                Err(error) => return self.broken(error).map(Some),
+            }
+        }
+        Ok(trouble)
+    }
+
+    /// Nothing can be sent before an answer comes.
+    fn is_stuck(&self) -> bool {
+        self.rows.is_empty()
+            || self.waiting.len() + self.sent.len() >= 2 * WINDOW
+            || self.waiting.front().is_some_and(|row| matches!(row.what, What::Siblings(_)))
+    }
+
+    fn answered(&mut self, outcome: Result<Reply, Failure>) -> anyhow::Result<Option<Trouble>> {
+        let Some(row) = self.sent.pop_front() else { return Ok(None) };
+        self.busy.remove(&row.key);
+        match outcome {
+            Ok(_) => {
+                self.succeeded();
+                self.tally.done(row.line, 1);
+            }
+            Err(failure) if is_passing(&failure) => {
+                // Later rows of the same key are behind it.
+                self.waiting.push_front(row);
+                return Ok(Some(passing(&failure)));
+            }
+            Err(failure) => {
+                self.succeeded();
+                self.tally.reject(row.line, &failure.to_string(), &row.raw)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the siblings at the front.
+    async fn siblings(&mut self) -> anyhow::Result<Option<Trouble>> {
+        let Some(mut row) = self.waiting.pop_front() else { return Ok(None) };
+        let What::Siblings(siblings) = &mut row.what else { return Ok(None) };
+        let ended = write_siblings(connection_of(&mut self.link), self.tally, self.number, siblings).await;
+        let failure = match ended {
+            Ok(()) => None,
+            Err(ClientError::Failed(failure)) if is_passing(&failure) => {
+                self.waiting.push_front(row);
+                return Ok(Some(passing(&failure)));
+            }
+            Err(ClientError::Failed(failure)) => Some(failure.to_string()),
+            Err(error) => {
+                self.waiting.push_front(row);
+                return self.broken(error).map(Some);
+            }
+        };
+        for (i, sibling) in siblings.writes.iter().enumerate() {
+            match &failure {
+                Some(why) if i >= siblings.done => self.tally.reject(sibling.line, why, &sibling.raw)?,
+                _ => self.tally.done(sibling.line, 1),
+            }
+        }
+        self.succeeded();
+        Ok(None)
+    }
+
+    fn succeeded(&mut self) {
+        self.refusals = 0;
+        self.tally.go_on(self.number);
+    }
+
+    /// What was sent on this connection is sent again on the next. An error: no other connection will do better.
+    fn broken(&mut self, error: ClientError) -> anyhow::Result<Trouble> {
+        while let Some(row) = self.sent.pop_back() {
+            self.waiting.push_front(row);
+        }
+        self.busy.clear();
+        let is_hopeless = matches!(&error, ClientError::Failed(failure) if !is_passing(failure));
+        if is_hopeless || matches!(error, ClientError::Statement(_)) {
+            return Err(error.into());
+        }
+        self.link.leave();
+        Ok(Trouble::Lost(error.to_string()))
+    }
+
+    /// Waits a little; gives up when that was so for too long.
+    async fn pause(&mut self, trouble: Trouble) -> anyhow::Result<()> {
+        let (why, asked) = match trouble {
+            Trouble::Passing(why, asked) => (why, asked),
+            Trouble::Lost(why) => (why, None),
+        };
+        self.tally.wait(self.number, why.clone());
+        if self.tally.waited(self.number) > PATIENCE {
+            bail!("gave up after {} s in which no row got in: {why}", PATIENCE.as_secs());
+        }
+        let pause = PAUSE.saturating_mul(2u32.saturating_pow(self.refusals.min(10)));
+        self.refusals += 1;
+        tokio::time::sleep(asked.unwrap_or(pause).min(PAUSE_MAX)).await;
+        Ok(())
+    }
+}
+
+/// Queues rows whose keys are not in flight, in their order; true if there are any. Siblings wait until nothing is.
+fn fill(
+    waiting: &mut VecDeque<Row>,
+    sent: &mut VecDeque<Row>,
+    busy: &mut HashSet<u64>,
+    connection: &mut Connection,
+) -> bool {
+    let before = sent.len();
+    let mut later = VecDeque::new();
+    // Of a key that waits, what comes behind waits too.
+    let mut passed = HashSet::new();
+    while sent.len() < WINDOW
+        && let Some(row) = waiting.pop_front()
+    {
+        match &row.what {
+            What::Siblings(_) => {
+                waiting.push_front(row);
+                break;
+            }
+            What::Write(statement) if !passed.contains(&row.key) && busy.insert(row.key) => {
+                connection.queue(statement);
+                sent.push_back(row);
+            }
+            What::Write(_) => {
+                passed.insert(row.key);
+                later.push_back(row);
+            }
+        }
+    }
+    while let Some(row) = later.pop_back() {
+        waiting.push_front(row);
+    }
+    sent.len() > before
+}
+
+fn connection_of(link: &mut Link) -> &mut Connection {
+    link.open().expect("it was connected before")
+}
+
+/// The next answer. While none comes, that is told.
+async fn receive(
+    connection: &mut Connection,
+    tally: &Tally,
+    number: usize,
+) -> Result<Result<Reply, Failure>, ClientError> {
+    let addr = connection.addr().to_owned();
+    let mut answer = std::pin::pin!(connection.receive());
+    loop {
+        match tokio::time::timeout(Duration::from_secs(1), &mut answer).await {
+            Ok(answer) => return answer,
+            Err(_) => tally.wait(number, format!("no answer from {addr}")),
+        }
+    }
+}
+
+async fn write_siblings(
+    connection: &mut Connection,
+    tally: &Tally,
+    number: usize,
+    siblings: &mut Siblings,
+) -> Result<(), ClientError> {
+    let context = match &siblings.context {
+        Some(context) => context.clone(),
+        None => {
+            connection.queue(&siblings.read);
+            connection.flush().await?;
+            let reply = receive(connection, tally, number).await??;
+            let of_row = reply.rows.first().and_then(|row| row.first()?.as_deref()).map(str::to_owned);
+            let context = of_row.or_else(|| reply.field("context").map(str::to_owned)).unwrap_or_default();
+            siblings.context.insert(context).clone()
+        }
+    };
+    while let Some(write) = siblings.writes.get(siblings.done).map(|sibling| &sibling.statement) {
+        connection.queue(&format!("{write}'{context}'"));
+        connection.flush().await?;
+        receive(connection, tally, number).await??;
+        siblings.done += 1;
+    }
+    Ok(())
+}
+
+/// Whether the row may get in later as it is.
+fn is_passing(failure: &Failure) -> bool {
+    failure.is_temporary() || failure.kind() == Some(ErrorCode::DiskFull)
+}
+
+fn passing(failure: &Failure) -> Trouble {
+    let after = failure.field("retry_after_ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    Trouble::Passing(failure.to_string(), after)
+}
