@@ -99,47 +99,6 @@ fn a_taken_port_is_named_before_anything_starts() {
     );
 }
 
-/// Every connection breaks after some rows, and some rows are refused for a while: all arrive.
-#[test]
-fn copy_from_gets_every_row_through() {
-    const ROWS: usize = 700;
-    let statements = Arc::new(AtomicUsize::new(0));
-    let rows = Arc::new(std::sync::Mutex::new(std::collections::BTreeMap::new()));
-    let (count, stored) = (statements.clone(), rows.clone());
-    let host = node(move |statement| {
-        if statement.starts_with("DESCRIBE TABLE") {
-            let table = "CREATE TABLE dunlin.kv (key text PRIMARY KEY, value text);";
-            return Some(format!("COLUMNS\tstatement\nROW\t{table}\nEND\trows=1\n"));
-        }
-        if !statement.starts_with("INSERT") {
-            return Some("COLUMNS\tclient_address\nEND\trows=0\n".to_owned());
-        }
-        let nth = count.fetch_add(1, Ordering::Relaxed);
-        if nth % 400 == 399 {
-            return None;
-        }
-        if nth % 50 == 7 {
-            return Some("ERROR\tUNAVAILABLE\tfew\tapplied=no\n".to_owned());
-        }
-        let (_, values) = statement.split_once("VALUES ('").unwrap();
-        let (key, value) = values.trim_end_matches("');").split_once("', '").unwrap();
-        stored.lock().unwrap().insert(key.to_owned(), value.to_owned());
-        Some("OK\n".to_owned())
-    });
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("rows.csv");
-    let mut text = String::from("key,value\n");
-    for i in 0..ROWS {
-        text.push_str(&format!("key{i},value {i}\n"));
-    }
-    text.push_str("only one column\n");
-    std::fs::write(&file, text).unwrap();
-    let copy = format!("COPY kv FROM '{}' WITH HEADER = true", file.display());
-    check(&["shell", &host, "-e", &copy], 1, "700 rows loaded", "row 701 rejected");
-    assert_eq!(rows.lock().unwrap().len(), ROWS);
-    assert_eq!(rows.lock().unwrap()["key12"], "value 12");
-}
-
 #[test]
 fn a_statement_that_is_not_closed_is_said_and_not_sent() {
     let host = node(of_the_shell);

@@ -143,7 +143,7 @@ impl Mapping {
 
 fn unknown(name: &str, columns: &Columns) -> String {
     let names: Vec<String> = Field::ALL.iter().map(|field| field.item(columns)).collect();
-    format!("{name} is no column; there are {}", names.join(", "))
+    format!("{name} is none of the columns {}", names.join(", "))
 }
 
 #[cfg(test)]
@@ -178,9 +178,9 @@ mod tests {
         let named = [Named::Column("cents".into()), Named::Column("Sku".into())];
         assert_eq!((of("cents,Sku", &named).unwrap().key(), all.value()), (1, 2));
         for (line, part) in [
-            ("lemma,gloss", "\"lemma\" is no column; there are \"Sku\", cents, CONTEXT(cents)"),
+            ("lemma,gloss", "\"lemma\" is none of the columns \"Sku\", cents, CONTEXT(cents)"),
             ("Sku", "cents is missing"),
-            ("Sku,note,cents", "\"note\" is no column"),
+            ("Sku,note,cents", "\"note\" is none of the columns"),
             ("Sku,cents,cents", "cents is there twice"),
         ] {
             let error = of(line, &[]).unwrap_err();

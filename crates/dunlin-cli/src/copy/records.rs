@@ -220,22 +220,24 @@ impl<R: AsyncRead + Unpin> Records<R> {
     async fn give_up_line(&mut self, why: String) -> std::io::Result<Record> {
         let line = self.line;
         self.line += 1;
-        let mut raw: Option<Bytes> = None;
+        let mut raw = Bytes::new();
+        let mut seen = 0;
         loop {
-            let end = memchr(b'\n', &self.buffer);
-            let piece = self.buffer.split_to(end.unwrap_or(self.buffer.len())).freeze();
-            // Of a line that is longer than any record its beginning is kept.
-            raw.get_or_insert(piece);
-            if end.is_some() {
-                self.buffer.advance(1);
-                break;
+            let end = memchr(b'\n', &self.buffer[seen..]).map(|at| seen + at);
+            seen = end.unwrap_or(self.buffer.len());
+            let is_last = end.is_some() || self.input_ended;
+            if is_last || seen > RECORD_BYTES_MAX {
+                let piece = self.buffer.split_to(seen).freeze();
+                // Of a line that is longer than any record its beginning is kept.
+                raw = if raw.is_empty() { piece } else { raw };
+                seen = 0;
             }
-            if self.input_ended {
+            if is_last {
+                self.buffer.advance(usize::from(end.is_some()));
                 break;
             }
             self.fill().await?;
         }
-        let mut raw = raw.unwrap_or_default();
         if raw.ends_with(b"\r") {
             raw.truncate(raw.len() - 1);
         }

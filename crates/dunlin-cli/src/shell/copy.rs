@@ -30,6 +30,7 @@ impl Shell {
     /// Carries a COPY out and tells what became of its rows, however it ends.
     pub(super) async fn copy(&mut self, body: &str, told: &Told<'_>) -> anyhow::Result<Status> {
         self.rest = None;
+        let told = &Told { text: body, ..*told };
         let copy = match copy::parse(body) {
             Ok(copy) => copy,
             Err(error) => {
