@@ -64,7 +64,8 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         let found = header.cells.and_then(|cells| Mapping::of_header(&columns, &cells, &[]));
         mapping = found.map_err(|why| anyhow::anyhow!("{name}: header: {why}"))?;
     }
-    let mut run = Run { select: select(&columns, table), waiting: VecDeque::new(), bytes: 0, connection, columns };
+    let mut run =
+        Run { select: select(&columns, table), waiting: VecDeque::new(), bytes: 0, connection, columns };
     let mut tally = Tally::default();
     let mut progress = Progress::start();
     let mut open: Option<Expected> = None;

@@ -123,9 +123,7 @@ fn the_last_row_of_a_key_wins_also_when_rows_are_tried_again() {
     let table = Table::default();
     let host = table.node(|nth, _| match nth {
         n if n % 97 == 96 => Some(None),
-        n if n % 13 == 5 => {
-            Some(Some("ERROR\tOVERLOADED\tlater\tretry_after_ms=1\tapplied=no\n".to_owned()))
-        }
+        n if n % 13 == 5 => Some(Some("ERROR\tOVERLOADED\tlater\tretry_after_ms=1\tapplied=no\n".to_owned())),
         _ => None,
     });
     let dir = tempfile::tempdir().unwrap();
@@ -152,7 +150,10 @@ fn rows_that_cannot_be_taken_are_counted_and_kept_and_the_rest_is_loaded() {
     let (status, out, err) = copy(&host, &from(dir.path(), rows, &with));
     assert_eq!(status, 1, "{out}{err}");
     assert!(out.starts_with("2 rows loaded") && out.contains("6 rejected"), "{out}");
-    assert!(err.contains("line 2: column 2 is not UTF-8: byte 0xe9") && err.contains("all 6 are in "), "{err}");
+    assert!(
+        err.contains("line 2: column 2 is not UTF-8: byte 0xe9") && err.contains("all 6 are in "),
+        "{err}"
+    );
     let kept = std::fs::read(&rejects).unwrap();
     let kept = String::from_utf8_lossy(&kept);
     let lines: Vec<&str> = kept.lines().collect();
@@ -317,7 +318,9 @@ fn verify_reads_files_as_copy_does() {
     assert!(out.contains("line 4: column 2 is not UTF-8"), "{out}");
     assert!(out.contains("line 5: 'd' is 'other'") && out.contains("line 6: 'e' is missing"), "{out}");
     assert!(
-        out.contains("checked: 4, mismatches: 3 (missing 1, different 1, with siblings 1), unreadable rows: 1"),
+        out.contains(
+            "checked: 4, mismatches: 3 (missing 1, different 1, with siblings 1), unreadable rows: 1"
+        ),
         "{out}"
     );
 }

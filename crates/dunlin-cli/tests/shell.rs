@@ -351,7 +351,12 @@ fn commands_of_the_shell_are_known_behind_comments() {
         check(&["shell", &host, "-e", wrong], 1, "", what);
     }
     check(&["shell", &host, "-e", "-- load\nCOPY kv FROM nothing"], 1, "", "-e:2:14: expected 'file'");
-    check(&["shell", &host, "-e", "-- load\nCOPY kv FROM nothing"], 1, "", "  COPY kv FROM nothing\n               ^");
+    check(
+        &["shell", &host, "-e", "-- load\nCOPY kv FROM nothing"],
+        1,
+        "",
+        "  COPY kv FROM nothing\n               ^",
+    );
 }
 
 #[test]

@@ -33,8 +33,7 @@ impl Dialect {
 
     /// Appends a cell, quoted where anybody could read it as something else.
     pub fn write_cell(&self, out: &mut Vec<u8>, cell: &[u8]) {
-        let wants_quotes =
-            |b: &u8| [self.delimiter, self.quote, self.escape, b'\n', b'\r'].contains(b);
+        let wants_quotes = |b: &u8| [self.delimiter, self.quote, self.escape, b'\n', b'\r'].contains(b);
         // Nothing, a byte order mark, or blanks at the ends: readers differ.
         let is_delicate = cell.is_empty() || cell.starts_with(b"\xef\xbb\xbf") || cell.trim_ascii() != cell;
         if !is_delicate && !cell.iter().any(wants_quotes) {
@@ -88,7 +87,10 @@ mod tests {
     fn quotes_stand_where_they_are_needed() {
         let rfc = Dialect::default();
         assert_eq!(written(rfc, &["a", "b c", "\\N"]), "a,b c,\\N\n");
-        assert_eq!(written(rfc, &["", " x", "a,b", "say \"hi\""]), "\"\",\" x\",\"a,b\",\"say \"\"hi\"\"\"\n");
+        assert_eq!(
+            written(rfc, &["", " x", "a,b", "say \"hi\""]),
+            "\"\",\" x\",\"a,b\",\"say \"\"hi\"\"\"\n"
+        );
         assert_eq!(written(rfc, &["\u{feff}x", "a\rb", "a\nb"]), "\"\u{feff}x\",\"a\rb\",\"a\nb\"\n");
         let other = Dialect { delimiter: b';', quote: b'\'', escape: b'\\' };
         assert_eq!(written(other, &["it's", "a\\b", "a;b"]), "'it\\'s';'a\\\\b';'a;b'\n");

@@ -144,4 +144,3 @@ async fn show(tally: &Tally, position: &Cell<u64>, bytes: Option<u64>) -> std::c
         progress.show(&text, share);
     }
 }
-

@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn contexts_are_for_siblings() {
-        let named = [Named::Column("Sku".into()), Named::Column("cents".into()), Named::Context("cents".into())];
+        let named =
+            [Named::Column("Sku".into()), Named::Column("cents".into()), Named::Context("cents".into())];
         assert!(Mapping::of_statement(&columns(), &named).is_ok());
         let lww = Columns { conflicts: ConflictMode::LastWriteWins, ..columns() };
         assert!(Mapping::of_statement(&lww, &named).unwrap_err().contains("last_write_wins"));

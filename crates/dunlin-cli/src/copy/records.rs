@@ -206,7 +206,9 @@ impl<R: AsyncRead + Unpin> Records<R> {
                 Step::Wrong(why) => return self.give_up_line(why).await,
                 Step::More if self.buffer.len() > RECORD_BYTES_MAX => {
                     let why = match scan.state {
-                        State::Quoted => format!("a quote is not closed within {} MiB", RECORD_BYTES_MAX >> 20),
+                        State::Quoted => {
+                            format!("a quote is not closed within {} MiB", RECORD_BYTES_MAX >> 20)
+                        }
                         _ => format!("it is longer than {} MiB", RECORD_BYTES_MAX >> 20),
                     };
                     return self.give_up_line(why).await;
@@ -297,7 +299,8 @@ impl Scan {
                         None => return Step::More,
                         Some(0) => {
                             return Step::Wrong(
-                                "a carriage return without a line feed: such a cell stands in quotes".to_owned(),
+                                "a carriage return without a line feed: such a cell stands in quotes"
+                                    .to_owned(),
                             );
                         }
                         Some(length) => {
@@ -413,12 +416,10 @@ mod tests {
 
     #[test]
     fn records_and_their_lines() {
-        assert_eq!(read(b"a,1\nb,\"2\nor 3\"\r\n\n\r\nc,\n\"d\",\"\"\"\"", RFC), [
-            "1: a|1",
-            "2: b|2\nor 3",
-            "6: c|",
-            "7: d|\""
-        ]);
+        assert_eq!(
+            read(b"a,1\nb,\"2\nor 3\"\r\n\n\r\nc,\n\"d\",\"\"\"\"", RFC),
+            ["1: a|1", "2: b|2\nor 3", "6: c|", "7: d|\""]
+        );
         assert_eq!(read("\u{feff}a,1".as_bytes(), RFC), ["1: a|1"]);
         assert_eq!(read(b"\"\xef\xbb\xbfa\",1\r\n", RFC), ["1: \u{feff}a|1"]);
         assert_eq!(read(b" a , b \n,\n", RFC), ["1:  a | b ", "2: |"]);
@@ -431,7 +432,11 @@ mod tests {
         let found = read(b"a,1\nb,\"open\nc,3\nd,4\n", RFC);
         assert_eq!(found, ["1: a|1", "2! b,\"open <- a quote is not closed", "3: c|3", "4: d|4"]);
         let found = read(b"a,\"say \\\"hi\\\"\"\nb,5\" pipe\nc,\"x\ny\" z\nd,4\r", RFC);
-        assert!(found[0].starts_with("1! a,\"say \\\"hi\\\"\" <- something stands behind the closing quote of column 2"));
+        assert!(
+            found[0].starts_with(
+                "1! a,\"say \\\"hi\\\"\" <- something stands behind the closing quote of column 2"
+            )
+        );
         assert!(found[1].starts_with("2! b,5\" pipe <- column 2 has a quote in its middle"), "{found:?}");
         assert!(found[2].starts_with("3! c,\"x <- something stands behind"), "{found:?}");
         assert!(found[3].starts_with("4! y\" z <- column 1 has a quote"), "{found:?}");
@@ -447,7 +452,10 @@ mod tests {
         let found = read(b"a,\"say \\\"hi\\\"\"\nb\\,c,\"x\\\\\"\n", CQLSH);
         assert_eq!(found, ["1: a|say \"hi\"", "2: b,c|x\\"]);
         let found = read(b"a,\"x\"\"y\"\nb,\\", CQLSH);
-        assert!(found[0].contains("escaped by \\ here") && found[1].contains("ends with an escape"), "{found:?}");
+        assert!(
+            found[0].contains("escaped by \\ here") && found[1].contains("ends with an escape"),
+            "{found:?}"
+        );
     }
 
     #[test]

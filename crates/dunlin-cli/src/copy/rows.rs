@@ -118,7 +118,9 @@ impl Rows {
         let value =
             self.columns.value_literal(&value).map_err(|error| named(&self.columns.value) + &error.0)?;
         let (length, written) = match &value {
-            Literal::Text(text) => (text.len(), text.len() + memchr::memchr_iter(b'\'', text.as_bytes()).count()),
+            Literal::Text(text) => {
+                (text.len(), text.len() + memchr::memchr_iter(b'\'', text.as_bytes()).count())
+            }
             Literal::Blob(bytes) => (bytes.len(), 2 * bytes.len()),
             _ => (0, 0),
         };
@@ -201,8 +203,10 @@ impl Rows {
 
     fn statement(&self, key: &Literal, value: &Value, last: Option<&str>) -> String {
         let (key_name, value_name) = (self.columns.key_name(), self.columns.value_name());
-        let mut statement =
-            format!("INSERT INTO {} ({key_name}, {value_name}) VALUES ({key}, {})", self.table, value.literal);
+        let mut statement = format!(
+            "INSERT INTO {} ({key_name}, {value_name}) VALUES ({key}, {})",
+            self.table, value.literal
+        );
         // Made twice, a write would be a sibling of what has replaced it meanwhile.
         let request = (self.columns.conflicts == ConflictMode::Siblings)
             .then(|| format!("REQUEST '{}'", Uuid::from_u128(self.request.wrapping_add(value.line.into()))));

@@ -47,7 +47,12 @@ enum Trouble {
 
 impl<'t> Sender<'t> {
     /// Takes rows from a queue.
-    pub fn new(number: usize, link: Link, rows: mpsc::UnboundedReceiver<Row>, tally: &'t Tally) -> Sender<'t> {
+    pub fn new(
+        number: usize,
+        link: Link,
+        rows: mpsc::UnboundedReceiver<Row>,
+        tally: &'t Tally,
+    ) -> Sender<'t> {
         Sender {
             number,
             link,
@@ -94,7 +99,9 @@ impl<'t> Sender<'t> {
         if let Err(error) = self.link.connected().await {
             return self.broken(error).map(Some);
         }
-        if self.sent.is_empty() && self.waiting.front().is_some_and(|row| matches!(row.what, What::Siblings(_))) {
+        if self.sent.is_empty()
+            && self.waiting.front().is_some_and(|row| matches!(row.what, What::Siblings(_)))
+        {
             return self.siblings().await;
         }
         let connection = connection_of(&mut self.link);
@@ -105,7 +112,8 @@ impl<'t> Sender<'t> {
         }
         let mut trouble = None;
         // With trouble, all answers are awaited: what is tried again must not overtake anything.
-        while !self.sent.is_empty() && (trouble.is_some() || self.sent.len() > WINDOW / 2 || self.is_stuck()) {
+        while !self.sent.is_empty() && (trouble.is_some() || self.sent.len() > WINDOW / 2 || self.is_stuck())
+        {
             match receive(connection_of(&mut self.link), self.tally, self.number).await {
                 Ok(outcome) => trouble = self.answered(outcome)?.or(trouble),
                 Err(error) => return self.broken(error).map(Some),

@@ -50,7 +50,10 @@ const ELSEWHERE: [(&str, &str); 7] = [
     ("null", "no column of a row is ever null here: an empty cell is the empty text"),
     ("nullval", "no column of a row is ever null here: an empty cell is the empty text"),
     ("errfile", "the rows that could not be loaded go into the file of rejects = 'file'"),
-    ("skiprows", "leave rows out of the file, as in tail -n +101 rows.csv | dunlin shell -e \"COPY t FROM STDIN\""),
+    (
+        "skiprows",
+        "leave rows out of the file, as in tail -n +101 rows.csv | dunlin shell -e \"COPY t FROM STDIN\"",
+    ),
     ("maxrows", "cut the file, as in head -n 100 rows.csv | dunlin shell -e \"COPY t FROM STDIN\""),
     ("pagesize", "pages are as long as the memory of both sides allows"),
     ("ttl", "add a column TTL(column) to the file, or set the table's default_time_to_live"),

@@ -131,13 +131,7 @@ async fn columns(
     Ok((whole, columns))
 }
 
-fn tell(
-    told: &Told<'_>,
-    copy: &Copy,
-    tally: &Tally,
-    took: Duration,
-    end: End,
-) -> anyhow::Result<Status> {
+fn tell(told: &Told<'_>, copy: &Copy, tally: &Tally, took: Duration, end: End) -> anyhow::Result<Status> {
     let rejects = tally.tell_rejects();
     let mut failed = rejects.is_err();
     for line in rejects.unwrap_or_else(|error| vec![explain(&error)]) {
@@ -149,7 +143,8 @@ fn tell(
         Direction::To => ("written", false),
     };
     let seconds = took.as_secs_f64();
-    let mut summary = format!("{rows} rows {verb} in {seconds:.1} s ({:.0} rows/s)", rows as f64 / seconds.max(0.001));
+    let mut summary =
+        format!("{rows} rows {verb} in {seconds:.1} s ({:.0} rows/s)", rows as f64 / seconds.max(0.001));
     if is_load {
         summary += &format!(", {rejected} rejected");
     }
@@ -167,7 +162,11 @@ fn tell(
         End::Interrupted => Status::Interrupted,
         End::Failed(error) => {
             let text = explain(&error);
-            told.complain(&Trouble::new(if copy.file.is_none() || rows > 0 { format!("COPY: {text}") } else { text }));
+            told.complain(&Trouble::new(if copy.file.is_none() || rows > 0 {
+                format!("COPY: {text}")
+            } else {
+                text
+            }));
             failed = true;
             Status::Failed
         }
@@ -188,11 +187,15 @@ fn tell(
         _ if is_of_data => complain!("{summary}"),
         RowFormat::Json => {
             let (rows, rejected, seconds) = (rows.to_string(), rejected.to_string(), format!("{seconds:.3}"));
-            let all = [("rows", rows.as_str()), ("rejected", rejected.as_str()), ("seconds", seconds.as_str())];
-            show_fields(told.format, true, all.into_iter().filter(|(name, _)| is_load || *name != "rejected"))?;
+            let all =
+                [("rows", rows.as_str()), ("rejected", rejected.as_str()), ("seconds", seconds.as_str())];
+            show_fields(
+                told.format,
+                true,
+                all.into_iter().filter(|(name, _)| is_load || *name != "rejected"),
+            )?;
         }
         _ => say!("{summary}")?,
     }
     Ok(if failed || rejected > 0 { Status::Failed } else { status })
 }
-

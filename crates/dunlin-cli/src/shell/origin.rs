@@ -18,7 +18,8 @@ pub struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     /// Typed at the prompt.
-    pub const PROMPT: Origin<'static> = Origin { name: None, directory: None, statements: None, line: 1, column: 1 };
+    pub const PROMPT: Origin<'static> =
+        Origin { name: None, directory: None, statements: None, line: 1, column: 1 };
 
     /// A chunk of a text.
     pub fn of(statements: &'a Statements, chunk: &Chunk) -> Origin<'a> {
