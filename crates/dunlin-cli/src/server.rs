@@ -19,6 +19,9 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 /// Says what is wrong with a file, and with what it names on this computer.
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let Findings { problems, notes } = dunlin_server::run::check(&args.file, args.text_only);
+    if problems.is_empty() {
+        say!("{} is fine", args.file.display())?;
+    }
     for note in &notes {
         complain!("note: {}", printable(note));
     }
@@ -26,9 +29,5 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         // An error of the parser shows the lines around it.
         complain!("{}", problem.lines().map(printable).collect::<Vec<_>>().join("\n"));
     }
-    if !problems.is_empty() {
-        return Ok(ExitCode::FAILURE);
-    }
-    say!("{} is fine", args.file.display())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

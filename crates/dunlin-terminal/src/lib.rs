@@ -4,11 +4,12 @@
 //! to [`finish`]: a reader that has seen enough ends the command quietly, anything else is one line and status 1.
 //! Standard error may be gone too: [`complain!`] then says nothing. Neither ever panics, which `println!` does, and which
 //! clippy therefore refuses in both commands. The parser's own words, help and version and wrong usage, go through the
-//! same door ([`parse`]).
+//! same door ([`parse`]). [`conformance`] holds every verb of a command to that.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod command_line;
+pub mod conformance;
 mod environment;
 mod output;
 mod printable;

@@ -60,8 +60,7 @@ async fn live(plan: &Plan, nodes: &mut Vec<NodeProcess>, began: Instant) -> anyh
     }
     wait_until_whole(plan, nodes, &mut progress).await?;
     drop(progress);
-    tell(&table(plan, nodes, began.elapsed()));
-    tell("ready");
+    tell(&format!("{}\nready", table(plan, nodes, began.elapsed())));
 
     let mut alive = nodes.len();
     let mut check = tokio::time::interval(Duration::from_millis(200));

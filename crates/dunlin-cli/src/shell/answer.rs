@@ -40,13 +40,6 @@ impl<'a> Answer<'a> {
 
     /// Shows a reply, but for what comes at the end of the last one.
     pub fn show(&mut self, reply: &Reply) -> Result<(), Unwritten> {
-        for warning in &reply.warnings {
-            // Every page of a statement has the same.
-            if !self.warned.contains(warning) {
-                complain!("warning: {}", printable(warning));
-                self.warned.push(warning.clone());
-            }
-        }
         let mut out = Output::new();
         if let Some(columns) = &reply.columns {
             let text = match self.style.format {
@@ -68,18 +61,34 @@ impl<'a> Answer<'a> {
             self.rows += reply.rows.len() as u64;
         }
         out.flush()?;
-        for trace in &reply.trace {
-            let line = format!("{:>8} us  {}  {}", trace.micros, trace.node, trace.text);
-            complain!("trace: {}", printable(&line));
+        if reply.columns.is_some() {
+            self.say_beside(reply);
         }
         Ok(())
     }
 
+    /// Says what is not the answer itself, behind it: if that could not be written, nothing else is said.
+    fn say_beside(&mut self, reply: &Reply) {
+        for warning in &reply.warnings {
+            // Every page of a statement has the same.
+            if !self.warned.contains(warning) {
+                complain!("warning: {}", printable(warning));
+                self.warned.push(warning.clone());
+            }
+        }
+        for trace in &reply.trace {
+            let line = format!("{:>8} us  {}  {}", trace.micros, trace.node, trace.text);
+            complain!("trace: {}", printable(&line));
+        }
+    }
+
     /// Shows what the last reply says beside its rows. `there_are_more`: how a person goes on.
-    pub fn finish(&self, reply: &Reply, there_are_more: bool) -> Result<(), Unwritten> {
+    pub fn finish(&mut self, reply: &Reply, there_are_more: bool) -> Result<(), Unwritten> {
         let fields = || reply.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         if reply.columns.is_none() {
-            return show_fields(self.style.format, self.nature.changes, fields());
+            show_fields(self.style.format, self.nature.changes, fields())?;
+            self.say_beside(reply);
+            return Ok(());
         }
         // The number of rows is seen, or shown below; the page is for the shell where it goes on itself.
         let extra: Vec<(&str, &str)> =

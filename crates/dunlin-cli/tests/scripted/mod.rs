@@ -9,10 +9,22 @@ use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+/// The command's program.
+pub const DUNLIN: &str = env!("CARGO_BIN_EXE_dunlin");
+
+/// Takes away what the tester's own environment says to the command.
+pub fn without_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("DUNLIN_")) {
+        command.env_remove(name);
+    }
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
+}
+
 /// The command, without what the tester's own environment says to it.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
-    command.args(arguments).env_remove("DUNLIN_HOST").env("XDG_CONFIG_HOME", "/nonexistent");
+    let mut command = Command::new(DUNLIN);
+    without_environment(&mut command);
+    command.args(arguments);
     command
 }
 
