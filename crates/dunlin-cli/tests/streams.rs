@@ -4,9 +4,11 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod scripted;
+mod served;
 
 use dunlin_terminal::conformance::{Run, every_verb};
 use scripted::{DUNLIN, check, dunlin, node, of_the_shell, table, without_environment};
+use served::configuration;
 use std::cell::Cell;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
@@ -48,31 +50,12 @@ fn large() -> String {
     })
 }
 
-/// A node's configuration with the files that it names. Nobody listens at its ports.
-fn configuration(dir: &Path) -> String {
-    let certs = dir.join("certs");
-    dunlin_transport::certs::init_ca(&certs).unwrap();
-    let files = dunlin_transport::certs::issue(&certs, "n1", &["127.0.0.1".to_owned()]).unwrap();
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let text = format!(
-        "[cluster]\nname = \"streams\"\n[node]\nname = \"n1\"\ndata_dir = {:?}\n\
-         [internode]\naddress = \"{free}\"\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n\
-         [client]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n",
-        dir.join("data"),
-        files.ca,
-        files.cert,
-        files.key
-    );
-    let file = dir.join("n1.toml");
-    std::fs::write(&file, text).unwrap();
-    file.to_str().unwrap().to_owned()
-}
-
 #[test]
 fn every_verb_ends_as_it_should_whatever_becomes_of_what_it_says() {
     let host = large();
     let dir = tempfile::tempdir().unwrap();
-    let config = configuration(dir.path());
+    let config = configuration(dir.path(), "");
+    let config = config.to_str().unwrap();
     let rows = dir.path().join("rows.csv");
     std::fs::write(&rows, "alice,3 apples\nbob,2\n").unwrap();
     let rows = rows.to_str().unwrap();
@@ -93,7 +76,7 @@ fn every_verb_ends_as_it_should_whatever_becomes_of_what_it_says() {
         let shell = |words: &[&str]| Run::new(&[&["shell", &host], words].concat(), 0);
         match verb {
             "server" => vec![
-                Run::new(&["server", "--config", &config, "--until-stdin-closes"], 0),
+                Run::new(&["server", "--config", config, "--until-stdin-closes"], 0),
                 Run::new(&["server", "--config", "/nonexistent.toml"], 1),
             ],
             "local" => vec![Run::anew(|| owned(&["local", "--dir", &new(), "--base-port", &taken]), 1)],
@@ -134,14 +117,14 @@ fn every_verb_ends_as_it_should_whatever_becomes_of_what_it_says() {
             }
             // It notes that there are no seeds.
             "check-config" => vec![
-                Run::new(&["check-config", &config], 0),
+                Run::new(&["check-config", config], 0),
                 Run::new(&["check-config", "/nonexistent.toml"], 1),
             ],
             "completions" => vec![Run::new(&["completions", "bash"], 0)],
             _ => Vec::new(),
         }
     });
-    check(&["check-config", &config], 0, "is fine", "note: cluster.seeds is empty");
+    check(&["check-config", config], 0, "is fine", "note: cluster.seeds is empty");
 }
 
 /// Three ports in a row that were free a moment ago.

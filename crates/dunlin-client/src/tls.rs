@@ -141,7 +141,7 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 pub(crate) fn meaning(error: &std::io::Error, name: &str) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
-        rustls::Error::InvalidMessage(_) => {
+        error if is_of_a_plain_port(error) => {
             "it does not speak TLS on this port: connect without --tls-ca, or to its TLS port".to_owned()
         }
         rustls::Error::InvalidCertificate(why) => certificate_meaning(why, name),
@@ -156,7 +156,15 @@ pub(crate) fn meaning(error: &std::io::Error, name: &str) -> Option<String> {
 /// Whether a handshake failed so that the peer must speak TLS: it showed a certificate, or refused in the words of TLS.
 pub(crate) fn is_of_tls(error: &std::io::Error) -> bool {
     let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    error.is_some_and(|error| !matches!(error, rustls::Error::InvalidMessage(_)))
+    error.is_some_and(|error| !is_of_a_plain_port(error))
+}
+
+/// No TLS at all, or what a node's plain port answers to a greeting of TLS.
+fn is_of_a_plain_port(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::InvalidMessage(_) | rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)
+    )
 }
 
 fn certificate_meaning(why: &CertificateError, name: &str) -> String {
@@ -166,7 +174,8 @@ fn certificate_meaning(why: &CertificateError, name: &str) -> String {
         days => format!("{days} days"),
     };
     match why {
-        CertificateError::UnknownIssuer => {
+        // Two authorities may have one name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "its certificate was not issued by the authority that is trusted (--tls-ca)".to_owned()
         }
         CertificateError::Expired => "its certificate has expired".to_owned(),

@@ -23,7 +23,7 @@ pub struct Connect {
     #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub host: Vec<NodeAddress>,
     /// Speak TLS, and trust nodes whose certificates this authority issued (PEM) [env: DUNLIN_TLS_CA]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "tls", value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
     /// The client's own certificate (PEM), for nodes that ask for one [env: DUNLIN_TLS_CERT]
     #[arg(long, value_name = "FILE")]

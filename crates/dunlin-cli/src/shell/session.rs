@@ -60,7 +60,11 @@ impl Session {
         };
         match session.exchange("SELECT * FROM system.peers;", false, interrupted).await {
             Outcome::Answer(peers) => session.learn(&peers),
-            // A node that has something against the statement is a node.
+            // Every node knows its own tables: whoever does not is none that this shell can talk to, and says why.
+            Outcome::Refused(failure) if failure.code == ErrorCode::Invalid.name() => {
+                return Err(anyhow::anyhow!("{}: {}", session.host(), failure.message));
+            }
+            // A node that has something else against it is a node.
             Outcome::Refused(_) => {}
             Outcome::Unsent(why) | Outcome::Lost(why) => return Err(anyhow::Error::msg(why)),
             Outcome::Cancelled(_) => return Ok(None),
