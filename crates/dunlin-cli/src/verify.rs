@@ -9,7 +9,7 @@ use crate::copy::records::{Cells, Records};
 use anyhow::{Context, bail};
 use dunlin_client::{Columns, Connection, Reply};
 use dunlin_terminal::{Progress, printable, say};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 
 /// Reads in flight, and bytes of the values that they should give.
@@ -34,7 +34,7 @@ struct Tally {
     checked: u64,
     unreadable: u64,
     /// By key: what is wrong, unless a later row of the key says otherwise.
-    wrong: HashMap<String, (u64, Wrong)>,
+    wrong: BTreeMap<String, (u64, Wrong)>,
     /// Those that are not remembered.
     more: u64,
 }

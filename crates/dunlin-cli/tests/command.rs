@@ -7,8 +7,6 @@ mod scripted;
 
 use scripted::{check, node, of_the_shell, table};
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn every_verb_explains_itself() {

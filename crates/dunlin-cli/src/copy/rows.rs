@@ -25,6 +25,10 @@ pub struct Row {
     pub what: What,
     /// As it stands in the file, where that is still asked for.
     pub raw: Bytes,
+    /// The row of the same key that this one replaces before it was sent; it is sent if this one is rejected.
+    pub before: Option<Box<Row>>,
+    /// It was sent, and may be in.
+    pub was_sent: bool,
     /// Its share of the memory; `None` before it was granted one.
     pub memory: Option<OwnedSemaphorePermit>,
 }
@@ -182,7 +186,15 @@ impl Rows {
             && let Some(value) = values.pop()
         {
             let what = What::Write(self.statement(&key, &value, None));
-            return Row { line: value.line, key: hash, what, raw: value.raw, memory: None };
+            return Row {
+                line: value.line,
+                key: hash,
+                what,
+                raw: value.raw,
+                before: None,
+                was_sent: false,
+                memory: None,
+            };
         }
         let line = values.first().map_or(0, |value| value.line);
         let write = |value: Value| Sibling {
@@ -198,7 +210,7 @@ impl Rows {
         );
         let writes = values.into_iter().map(write).collect();
         let what = What::Siblings(Siblings { read, context: None, writes, done: 0 });
-        Row { line, key: hash, what, raw: Bytes::new(), memory: None }
+        Row { line, key: hash, what, raw: Bytes::new(), before: None, was_sent: false, memory: None }
     }
 
     fn statement(&self, key: &Literal, value: &Value, last: Option<&str>) -> String {

@@ -8,7 +8,7 @@ use super::tally::Tally;
 use anyhow::bail;
 use dunlin_client::{ClientError, Connection, Failure, Reply};
 use dunlin_types::ErrorCode;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -29,10 +29,12 @@ pub struct Sender<'t> {
     tally: &'t Tally,
     /// Rows that are not sent, in the file's order as far as they are of one key.
     waiting: VecDeque<Row>,
+    /// Keys of rows that came to those and may be there still.
+    queued: BTreeSet<u64>,
     /// Rows that are sent and not answered.
     sent: VecDeque<Row>,
     /// Their keys.
-    busy: HashSet<u64>,
+    busy: BTreeSet<u64>,
     /// Refusals without a success between them.
     refusals: u32,
 }
@@ -59,8 +61,9 @@ impl<'t> Sender<'t> {
             rows,
             tally,
             waiting: VecDeque::new(),
+            queued: BTreeSet::new(),
             sent: VecDeque::new(),
-            busy: HashSet::new(),
+            busy: BTreeSet::new(),
             refusals: 0,
         }
     }
@@ -80,17 +83,34 @@ impl<'t> Sender<'t> {
     async fn gather(&mut self) -> bool {
         if self.waiting.is_empty() && self.sent.is_empty() {
             match self.rows.recv().await {
-                Some(row) => self.waiting.push_back(row),
+                Some(row) => self.queue(row),
                 None => return false,
             }
         }
         while self.waiting.len() + self.sent.len() < 2 * WINDOW {
             match self.rows.try_recv() {
-                Ok(row) => self.waiting.push_back(row),
+                Ok(row) => self.queue(row),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
         true
+    }
+
+    /// Puts a row behind the others; or in the place of one of its key that was not sent yet, which it replaces anyway.
+    fn queue(&mut self, mut row: Row) {
+        if self.waiting.is_empty() {
+            self.queued.clear();
+        }
+        let is_write = |row: &Row| matches!(row.what, What::Write(_));
+        if !self.queued.insert(row.key) && is_write(&row) {
+            let last = self.waiting.iter_mut().rev().find(|other| other.key == row.key);
+            if let Some(earlier) = last.filter(|earlier| is_write(earlier) && !earlier.was_sent) {
+                std::mem::swap(earlier, &mut row);
+                earlier.before = Some(Box::new(row));
+                return;
+            }
+        }
+        self.waiting.push_back(row);
     }
 
     /// Sends what may be sent and takes answers until there is room for more. Gives what stands in the way, if anything
@@ -136,6 +156,11 @@ impl<'t> Sender<'t> {
             Ok(_) => {
                 self.succeeded();
                 self.tally.done(row.line, 1);
+                let mut before = row.before;
+                while let Some(row) = before {
+                    self.tally.done(row.line, 1);
+                    before = row.before;
+                }
             }
             Err(failure) if is_passing(&failure) => {
                 // Later rows of the same key are behind it.
@@ -145,6 +170,9 @@ impl<'t> Sender<'t> {
             Err(failure) => {
                 self.succeeded();
                 self.tally.reject(row.line, &failure.to_string(), &row.raw)?;
+                if let Some(before) = row.before {
+                    self.waiting.push_front(*before);
+                }
             }
         }
         Ok(None)
@@ -217,15 +245,15 @@ impl<'t> Sender<'t> {
 fn fill(
     waiting: &mut VecDeque<Row>,
     sent: &mut VecDeque<Row>,
-    busy: &mut HashSet<u64>,
+    busy: &mut BTreeSet<u64>,
     connection: &mut Connection,
 ) -> bool {
     let before = sent.len();
     let mut later = VecDeque::new();
     // Of a key that waits, what comes behind waits too.
-    let mut passed = HashSet::new();
+    let mut passed = BTreeSet::new();
     while sent.len() < WINDOW
-        && let Some(row) = waiting.pop_front()
+        && let Some(mut row) = waiting.pop_front()
     {
         match &row.what {
             What::Siblings(_) => {
@@ -234,6 +262,7 @@ fn fill(
             }
             What::Write(statement) if !passed.contains(&row.key) && busy.insert(row.key) => {
                 connection.queue(statement);
+                row.was_sent = true;
                 sent.push_back(row);
             }
             What::Write(_) => {

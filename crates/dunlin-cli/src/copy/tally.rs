@@ -1,5 +1,10 @@
 //! What a COPY has done so far, and what it waits for.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an edge: it writes the file of rejects, and waits in real time"
+)]
+
 use super::records::Record;
 use anyhow::Context as _;
 use bytes::Bytes;

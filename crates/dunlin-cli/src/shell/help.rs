@@ -23,10 +23,23 @@ pub fn topic(topic: &str) -> Option<&'static str> {
     Some(found)
 }
 
-const COPY: &str = "\
-COPY table [(key, value)] FROM|TO 'file.csv' [WITH header = true|false [AND delimiter = ',']]
-  Loads the rows of a CSV file, or writes a table's rows to one. FROM tries a row again while nodes are away.
-  COPY kv FROM 'rows.csv' WITH header = true;";
+const COPY: &str = r#"COPY table [(column, ...)] FROM 'file.csv' | STDIN [WITH option = value [AND ...]]
+COPY table [(column, ...)] TO 'file.csv' | STDOUT [WITH option = value [AND ...]]
+  FROM loads the rows of a CSV file, the last row of a key wins. A row that cannot be taken is told with its line and
+  counted, the rest is loaded; one that fails since nodes are away is tried again for a minute. Exit status 1 if any row
+  was rejected. TO writes a table's rows; the file is there when it is whole.
+  Columns: the table's two in any order, and CONTEXT(value), TTL(value). With CONTEXT(value), rows of one key and one
+  context that follow one another are concurrent values and come back as such; without it, TO refuses such a table.
+  Options:
+    header = true         the first row names the columns, in any order
+    delimiter = ';'       between cells; '\t' is a tab
+    quote = ''''          around cells, instead of "
+    escape = '\'          before a quote in quotes, as cqlsh writes it, instead of doubling it
+    encoding = 'utf8'     the only one
+    rejects = 'bad.csv'   FROM: line, reason and text of every row that was not taken
+  STDIN in a text of statements, or at the prompt: the rows follow, up to a line with \. alone.
+  COPY kv FROM 'rows.csv' WITH header = true AND rejects = 'bad.csv';
+  COPY kv (key, value, CONTEXT(value)) TO 'all.csv' WITH header = true;"#;
 
 const SOURCE: &str = "\
 SOURCE 'file'
