@@ -189,6 +189,22 @@ fn a_row_that_is_rejected_replaces_nothing() {
     assert_eq!(table.values("k").last().unwrap(), "last");
 }
 
+/// What COPY asks on its own account is refused at first too.
+#[test]
+fn an_overloaded_node_is_waited_for() {
+    let refused = std::sync::atomic::AtomicUsize::new(0);
+    let host = node(move |text| {
+        let is_own = text.starts_with("DESCRIBE") || text.starts_with("SELECT * FROM system.tables");
+        if is_own && refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 3 != 2 {
+            return Some("ERROR\tOVERLOADED\tlater\tretry_after_ms=5\tapplied=no\n".to_owned());
+        }
+        own(text).or(Some("OK\n".to_owned()))
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let (status, out, err) = copy(&host, &from(dir.path(), "a,1\n", ""));
+    assert_eq!((status, err.as_str()), (0, ""), "{out}");
+}
+
 #[test]
 fn columns_are_mapped_by_name_and_foreign_ones_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -22,3 +22,6 @@ pub use load::{Source, load};
 pub use statement::{Copy, Direction, parse};
 pub use tally::Tally;
 pub use unload::unload;
+
+/// How long nothing may get on before a COPY is given up.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "an edge: it waits in real time")]
 
+use super::PATIENCE;
 use super::link::Link;
 use super::rows::{Row, Siblings, What};
 use super::tally::Tally;
@@ -15,8 +16,6 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 /// Rows in flight.
 const WINDOW: usize = 256;
-/// How long nothing may succeed before the load is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// First pause after a refusal; doubled each time.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);

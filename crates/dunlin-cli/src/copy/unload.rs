@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "an edge: it writes the file that it is given, in real time")]
 
+use super::PATIENCE;
 use super::link::{Cluster, Link};
 use super::mapping::{Field, Mapping};
 use super::statement::Copy;
@@ -15,8 +16,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long a page is asked for before it is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 

@@ -11,9 +11,9 @@ use crate::args::RowFormat;
 use crate::copy::records::Records;
 use crate::copy::{self, Cluster, Copy, Direction, Source, Tally};
 use anyhow::{Context, bail};
-use dunlin_client::{Columns, TableName};
+use dunlin_client::{Columns, Failure, TableName};
 use dunlin_cql::Statement;
-use dunlin_terminal::{Unwritten, complain, explain, printable, say};
+use dunlin_terminal::{Progress, Unwritten, complain, explain, printable, say};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::rc::Rc;
@@ -68,7 +68,7 @@ async fn run(
         (Some(path), Direction::From) => Some((path, open(path).await?)),
         _ => None,
     };
-    let (table, columns) = columns(session, &copy.table).await?;
+    let (table, columns) = columns(session, &copy.table, tally).await?;
     let cluster = Rc::new(Cluster {
         hosts: session.hosts_from_here(),
         connector: session.connector().clone(),
@@ -120,15 +120,41 @@ async fn open(path: &Path) -> anyhow::Result<(tokio::fs::File, Option<u64>)> {
 async fn columns(
     session: &mut super::session::Session,
     table: &TableName,
+    tally: &Tally,
 ) -> anyhow::Result<(TableName, Columns)> {
-    let described = session.ask(&format!("DESCRIBE TABLE {table}")).await?;
+    let described = ask(session, &format!("DESCRIBE TABLE {table}"), tally).await?;
     let text: Vec<&str> = described.rows.iter().filter_map(|row| row.last()?.as_deref()).collect();
     let Ok(Statement::CreateTable { table: whole, .. }) = dunlin_cql::parse(&text.join("\n")) else {
         bail!("the node describes {table} in a way that this shell does not know");
     };
-    let listed = session.ask(&Columns::query(&whole)).await?;
+    let listed = ask(session, &Columns::query(&whole), tally).await?;
     let columns = Columns::find(&listed, &whole).with_context(|| format!("there is no table {whole}"))?;
     Ok((whole, columns))
+}
+
+/// Asks as patiently as rows are sent.
+async fn ask(
+    session: &mut super::session::Session,
+    statement: &str,
+    tally: &Tally,
+) -> anyhow::Result<dunlin_client::Reply> {
+    let mut progress = Progress::start();
+    loop {
+        let error = match session.ask(statement).await {
+            Ok(reply) => {
+                tally.go_on(0);
+                return Ok(reply);
+            }
+            Err(error) => error,
+        };
+        tally.wait(0, explain(&error));
+        let is_passing = error.downcast_ref::<Failure>().is_some_and(Failure::is_temporary);
+        if !is_passing || tally.waited(0) > copy::PATIENCE {
+            return Err(error);
+        }
+        progress.show(&format!("COPY{}", tally.waits()), None);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn tell(told: &Told<'_>, copy: &Copy, tally: &Tally, took: Duration, end: End) -> anyhow::Result<Status> {
