@@ -31,6 +31,33 @@ struct Write {
     ttl: Option<i128>,
 }
 
+impl State {
+    fn write(
+        &mut self,
+        writes: Vec<WriteStatement>,
+        text: &str,
+        fault: &impl Fn(usize, &str) -> Option<Option<String>>,
+    ) -> Option<String> {
+        let nth = self.asked;
+        self.asked += 1;
+        if let Some(other) = fault(nth, text) {
+            return other;
+        }
+        for write in writes {
+            let WriteStatement::Insert { values, using, .. } = write else { panic!("{text}") };
+            let [Literal::Text(key), Literal::Text(value)] = &values[..] else { panic!("{text}") };
+            if self.requests.insert(using.request.unwrap().to_string()) {
+                self.writes.entry(key.clone()).or_default().push(Write {
+                    value: value.clone(),
+                    context: using.context,
+                    ttl: using.ttl_s,
+                });
+            }
+        }
+        Some("OK\tcontext=c\n".to_owned())
+    }
+}
+
 impl Table {
     /// A node of it. `fault` may answer the n-th write otherwise; `Some(None)` hangs up.
     fn node(&self, fault: impl Fn(usize, &str) -> Option<Option<String>> + Send + Sync + 'static) -> String {
@@ -42,23 +69,8 @@ impl Table {
             let mut state = state.lock().unwrap();
             match dunlin_cql::parse(text.trim_end_matches(';')).unwrap() {
                 Statement::Select(_) => Some("COLUMNS\tc\nEND\trows=0\tcontext=before\n".to_owned()),
-                Statement::Write(WriteStatement::Insert { values, using, .. }) => {
-                    let nth = state.asked;
-                    state.asked += 1;
-                    if let Some(other) = fault(nth, text) {
-                        return other;
-                    }
-                    let [Literal::Text(key), Literal::Text(value)] = &values[..] else { panic!("{text}") };
-                    let is_new = state.requests.insert(using.request.unwrap().to_string());
-                    if is_new {
-                        state.writes.entry(key.clone()).or_default().push(Write {
-                            value: value.clone(),
-                            context: using.context,
-                            ttl: using.ttl_s,
-                        });
-                    }
-                    Some("OK\tcontext=c\n".to_owned())
-                }
+                Statement::Write(write) => Some(state.write(vec![write], text, &fault)?),
+                Statement::Batch { writes, .. } => Some(state.write(writes, text, &fault)?),
                 _ => Some("OK\n".to_owned()),
             }
         })
@@ -97,8 +109,8 @@ fn every_row_gets_through() {
     const ROWS: usize = 700;
     let table = Table::default();
     let host = table.node(|nth, _| match nth {
-        n if n % 400 == 399 => Some(None),
-        n if n % 50 == 7 => Some(Some("ERROR\tUNAVAILABLE\tfew\tapplied=no\n".to_owned())),
+        n if n % 5 == 4 => Some(None),
+        n if n % 7 == 3 => Some(Some("ERROR\tUNAVAILABLE\tfew\tapplied=no\n".to_owned())),
         _ => None,
     });
     let dir = tempfile::tempdir().unwrap();

@@ -29,6 +29,8 @@ pub struct Row {
     pub before: Option<Box<Row>>,
     /// It was sent, and may be in.
     pub was_sent: bool,
+    /// It shares no statement with others any more.
+    pub is_alone: bool,
     /// Its share of the memory; `None` before it was granted one.
     pub memory: Option<OwnedSemaphorePermit>,
 }
@@ -193,6 +195,7 @@ impl Rows {
                 raw: value.raw,
                 before: None,
                 was_sent: false,
+                is_alone: false,
                 memory: None,
             };
         }
@@ -210,7 +213,16 @@ impl Rows {
         );
         let writes = values.into_iter().map(write).collect();
         let what = What::Siblings(Siblings { read, context: None, writes, done: 0 });
-        Row { line, key: hash, what, raw: Bytes::new(), before: None, was_sent: false, memory: None }
+        Row {
+            line,
+            key: hash,
+            what,
+            raw: Bytes::new(),
+            before: None,
+            was_sent: false,
+            is_alone: false,
+            memory: None,
+        }
     }
 
     fn statement(&self, key: &Literal, value: &Value, last: Option<&str>) -> String {

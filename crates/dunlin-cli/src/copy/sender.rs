@@ -15,7 +15,12 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 /// Rows in flight.
-const WINDOW: usize = 256;
+const WINDOW: usize = 512;
+/// Rows of one batch, and bytes of their statements: small rows cost the node mostly what a statement costs.
+const BATCH_ROWS: usize = 64;
+const BATCH_BYTES: usize = 64 << 10;
+/// Longest statement that goes into a batch.
+const SMALL_BYTES: usize = 4 << 10;
 /// First pause after a refusal; doubled each time.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -30,8 +35,8 @@ pub struct Sender<'t> {
     waiting: VecDeque<Row>,
     /// Keys of rows that came to those and may be there still.
     queued: BTreeSet<u64>,
-    /// Rows that are sent and not answered.
-    sent: VecDeque<Row>,
+    /// Rows that are sent and not answered, those of one statement together.
+    sent: VecDeque<Vec<Row>>,
     /// Their keys.
     busy: BTreeSet<u64>,
     /// Refusals without a success between them.
@@ -86,7 +91,7 @@ impl<'t> Sender<'t> {
                 None => return false,
             }
         }
-        while self.waiting.len() + self.sent.len() < 2 * WINDOW {
+        while self.waiting.len() + self.in_flight() < 2 * WINDOW {
             match self.rows.try_recv() {
                 Ok(row) => self.queue(row),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
@@ -131,7 +136,7 @@ impl<'t> Sender<'t> {
         }
         let mut trouble = None;
         // With trouble, all answers are awaited: what is tried again must not overtake anything.
-        while !self.sent.is_empty() && (trouble.is_some() || self.sent.len() > WINDOW / 2 || self.is_stuck())
+        while !self.sent.is_empty() && (trouble.is_some() || self.in_flight() > WINDOW / 2 || self.is_stuck())
         {
             match receive(connection_of(&mut self.link), self.tally, self.number).await {
                 Ok(outcome) => trouble = self.answered(outcome)?.or(trouble),
@@ -144,37 +149,57 @@ impl<'t> Sender<'t> {
     /// Nothing can be sent before an answer comes.
     fn is_stuck(&self) -> bool {
         self.rows.is_empty()
-            || self.waiting.len() + self.sent.len() >= 2 * WINDOW
+            || self.waiting.len() + self.in_flight() >= 2 * WINDOW
             || self.waiting.front().is_some_and(|row| matches!(row.what, What::Siblings(_)))
     }
 
     fn answered(&mut self, outcome: Result<Reply, Failure>) -> anyhow::Result<Option<Trouble>> {
-        let Some(row) = self.sent.pop_front() else { return Ok(None) };
-        self.busy.remove(&row.key);
+        let Some(rows) = self.sent.pop_front() else { return Ok(None) };
+        for row in &rows {
+            self.busy.remove(&row.key);
+        }
         match outcome {
             Ok(_) => {
                 self.succeeded();
-                self.tally.done(row.line, 1);
-                let mut before = row.before;
-                while let Some(row) = before {
-                    self.tally.done(row.line, 1);
-                    before = row.before;
-                }
+                rows.into_iter().for_each(|row| self.done(row));
             }
             Err(failure) if is_passing(&failure) => {
-                // Later rows of the same key are behind it.
-                self.waiting.push_front(row);
+                // Later rows of the same keys are behind them.
+                rows.into_iter().rev().for_each(|row| self.waiting.push_front(row));
                 return Ok(Some(passing(&failure)));
+            }
+            // Which row it was is known when each has a statement of its own.
+            Err(_) if rows.len() > 1 => {
+                for mut row in rows.into_iter().rev() {
+                    row.is_alone = true;
+                    self.waiting.push_front(row);
+                }
             }
             Err(failure) => {
                 self.succeeded();
-                self.tally.reject(row.line, &failure.to_string(), &row.raw)?;
-                if let Some(before) = row.before {
-                    self.waiting.push_front(*before);
+                for row in rows {
+                    self.tally.reject(row.line, &failure.to_string(), &row.raw)?;
+                    if let Some(before) = row.before {
+                        self.waiting.push_front(*before);
+                    }
                 }
             }
         }
         Ok(None)
+    }
+
+    /// A row is in, and with it those that it replaced.
+    fn done(&self, row: Row) {
+        let mut next = Some(Box::new(row));
+        while let Some(row) = next {
+            self.tally.done(row.line, 1);
+            next = row.before;
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        // No row is sent twice, so keys count them.
+        self.busy.len()
     }
 
     /// Writes the siblings at the front.
@@ -211,7 +236,7 @@ impl<'t> Sender<'t> {
 
     /// What was sent on this connection is sent again on the next. An error: no other connection will do better.
     fn broken(&mut self, error: ClientError) -> anyhow::Result<Trouble> {
-        while let Some(row) = self.sent.pop_back() {
+        for row in self.sent.drain(..).rev().flat_map(|rows| rows.into_iter().rev()) {
             self.waiting.push_front(row);
         }
         self.busy.clear();
@@ -243,15 +268,16 @@ impl<'t> Sender<'t> {
 /// Queues rows whose keys are not in flight, in their order; true if there are any. Siblings wait until nothing is.
 fn fill(
     waiting: &mut VecDeque<Row>,
-    sent: &mut VecDeque<Row>,
+    sent: &mut VecDeque<Vec<Row>>,
     busy: &mut BTreeSet<u64>,
     connection: &mut Connection,
 ) -> bool {
-    let before = sent.len();
     let mut later = VecDeque::new();
     // Of a key that waits, what comes behind waits too.
     let mut passed = BTreeSet::new();
-    while sent.len() < WINDOW
+    let mut batch = Batch::default();
+    let before = sent.len();
+    while busy.len() < WINDOW
         && let Some(mut row) = waiting.pop_front()
     {
         match &row.what {
@@ -260,9 +286,13 @@ fn fill(
                 break;
             }
             What::Write(statement) if !passed.contains(&row.key) && busy.insert(row.key) => {
-                connection.queue(statement);
                 row.was_sent = true;
-                sent.push_back(row);
+                if row.is_alone || statement.len() > SMALL_BYTES {
+                    connection.queue(statement);
+                    sent.push_back(vec![row]);
+                } else if batch.add(row) {
+                    sent.extend(std::mem::take(&mut batch).queue(connection));
+                }
             }
             What::Write(_) => {
                 passed.insert(row.key);
@@ -270,10 +300,52 @@ fn fill(
             }
         }
     }
+    sent.extend(batch.queue(connection));
     while let Some(row) = later.pop_back() {
         waiting.push_front(row);
     }
     sent.len() > before
+}
+
+/// Small rows that share a statement.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Takes a row; whether it is full by that.
+    fn add(&mut self, row: Row) -> bool {
+        self.bytes += row.bytes();
+        self.rows.push(row);
+        self.rows.len() == BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    /// Queues its statement, if there is one.
+    fn queue(self, connection: &mut Connection) -> Option<Vec<Row>> {
+        let writes = || {
+            self.rows.iter().filter_map(|row| match &row.what {
+                What::Write(statement) => Some(statement.as_str()),
+                What::Siblings(_) => None,
+            })
+        };
+        match self.rows.len() {
+            0 => return None,
+            1 => writes().for_each(|statement| connection.queue(statement)),
+            _ => {
+                let mut text = String::with_capacity(self.bytes + 4 * BATCH_ROWS);
+                text.push_str("BEGIN BATCH\n");
+                writes().for_each(|statement| {
+                    text.push_str(statement);
+                    text.push_str(";\n");
+                });
+                text.push_str("APPLY BATCH");
+                connection.queue(&text);
+            }
+        }
+        Some(self.rows)
+    }
 }
 
 fn connection_of(link: &mut Link) -> &mut Connection {
