@@ -9,7 +9,7 @@ mod file;
 
 use crate::args::{Connect, DEFAULT_HOST};
 use anyhow::{Context, bail};
-use dunlin_client::{Connector, NodeAddress, Tls};
+use dunlin_client::{Client, Connector, NodeAddress, Tls};
 use dunlin_terminal::variable;
 use dunlin_types::Consistency;
 use file::File;
@@ -66,6 +66,12 @@ impl Settings {
     /// The nodes as text: `host:port`.
     pub fn hosts(&self) -> Vec<String> {
         self.nodes.iter().map(ToString::to_string).collect()
+    }
+
+    /// A client of the whole cluster.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let builder = Client::builder().nodes(self.hosts()).connector(self.connector());
+        Ok(builder.consistency(self.consistency).build()?)
     }
 
     /// Opens connections: one session each.

@@ -1,6 +1,7 @@
 //! A table's two columns, and how cells are written into statements about it.
 
 use crate::reply::Reply;
+use crate::value::Value;
 use dunlin_cql::Literal;
 use dunlin_cql::name::{Quoted, TableName};
 use dunlin_cql::reply::Text;
@@ -45,6 +46,26 @@ impl Columns {
     /// The constant that a cell stands for in the value column; the error says what the column's type wants.
     pub fn value_literal(&self, cell: &str) -> Result<Literal, TypeError> {
         value_literal_from_text(self.value_type, cell)
+    }
+
+    /// The key that the text of a cell stands for; the error says what the column's type wants.
+    pub fn key_from_text(&self, cell: &str) -> Result<Value, TypeError> {
+        Value::from_text(self.key_as_value(), cell)
+    }
+
+    /// The value that the text of a cell stands for; the error says what the column's type wants.
+    pub fn value_from_text(&self, cell: &str) -> Result<Value, TypeError> {
+        Value::from_text(self.value_type, cell)
+    }
+
+    /// The type of values that are like the keys.
+    pub(crate) fn key_as_value(&self) -> ValueType {
+        match self.key_type {
+            KeyType::Text => ValueType::Text,
+            KeyType::Blob => ValueType::Blob,
+            KeyType::Bigint => ValueType::Bigint,
+            KeyType::Uuid => ValueType::Uuid,
+        }
     }
 
     /// The statement that lists the tables of this name, in every keyspace.

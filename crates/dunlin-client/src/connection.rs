@@ -16,6 +16,7 @@ use crate::tls;
 use dunlin_cql::name::TableName;
 use dunlin_cql::reply::ReplyReader;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -83,6 +84,17 @@ impl Connection {
     /// Statements sent or queued whose replies were not received yet.
     pub fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Whom it is to.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr()
+    }
+
+    /// The stream, and what was read of it, of a connection on which no answer is waited for.
+    pub(crate) fn into_parts(self) -> (Stream, ReplyReader) {
+        debug_assert!(self.waiting == 0 && self.outgoing.is_empty());
+        (self.stream, self.reader)
     }
 
     /// Adds a statement to the buffer of [`Connection::flush`]. A missing `;` is added. A text that is not one whole

@@ -33,6 +33,26 @@ pub enum ClientError {
         /// Why.
         source: std::io::Error,
     },
+    /// It was sent, and no answer came: the connection broke, or the time was over. Of [`crate::Client`], which knows what it
+    /// sends, as [`ClientError::Broken`] is of a [`crate::Connection`].
+    #[error("{}", unanswered(addr, source, *changes))]
+    Unanswered {
+        /// The node.
+        addr: String,
+        /// Why.
+        source: std::io::Error,
+        /// Whether it was a write, which may have been applied.
+        changes: bool,
+    },
+    /// As many statements as may be were in flight all the time; nothing was sent.
+    #[error("{addr} has had no room for a further statement in time")]
+    Busy {
+        /// The node.
+        addr: String,
+    },
+    /// An earlier write of the same key in the batch failed; nothing was sent.
+    #[error("not sent: an earlier write of the same key in the batch failed")]
+    NotSent,
     /// The node said something that is not of the protocol: a write may have been applied.
     #[error("{addr} does not speak the protocol: {what}")]
     Protocol {
@@ -50,7 +70,7 @@ pub enum ClientError {
         /// Its name.
         table: String,
     },
-    /// A key or value that its column cannot hold; nothing was sent.
+    /// A key or value that its column cannot hold, and nothing was sent; or a node sent one that is not of its column's type.
     #[error(transparent)]
     Type(#[from] TypeError),
     /// The node answered with an error.
@@ -63,6 +83,7 @@ impl ClientError {
     pub fn maybe_applied(&self) -> bool {
         match self {
             ClientError::Broken { .. } | ClientError::Protocol { .. } => true,
+            ClientError::Unanswered { changes, .. } => *changes,
             ClientError::Failed(failure) => failure.maybe_applied(),
             _ => false,
         }
@@ -71,9 +92,20 @@ impl ClientError {
     /// Whether the same statement may succeed a little later, here or at another node.
     pub fn is_temporary(&self) -> bool {
         match self {
-            ClientError::Connect { .. } | ClientError::Broken { .. } => true,
+            ClientError::Connect { .. }
+            | ClientError::Broken { .. }
+            | ClientError::Unanswered { .. }
+            | ClientError::Busy { .. } => true,
             ClientError::Failed(failure) => failure.is_temporary(),
             _ => false,
         }
     }
+}
+
+fn unanswered(addr: &str, source: &std::io::Error, changes: bool) -> String {
+    let why = match source.kind() {
+        std::io::ErrorKind::TimedOut => format!("no answer from {addr} in time"),
+        _ => format!("no answer from {addr}: {source}"),
+    };
+    if changes { format!("{why}; the write may have been applied") } else { why }
 }

@@ -31,8 +31,12 @@ pub(crate) fn pause_before_next(
     let backoff = || (PAUSE * 2u32.saturating_pow(failed - 1)).min(PAUSE_MAX);
     let failure = match error {
         // Nobody is there: another node may be.
-        ClientError::Connect { .. } | ClientError::Handshake { .. } => return Some(Duration::ZERO),
-        ClientError::Broken { .. } => return (repetition != Repetition::Harms).then(backoff),
+        ClientError::Connect { .. } | ClientError::Handshake { .. } | ClientError::Busy { .. } => {
+            return Some(Duration::ZERO);
+        }
+        ClientError::Broken { .. } | ClientError::Unanswered { .. } => {
+            return (repetition != Repetition::Harms).then(backoff);
+        }
         ClientError::Failed(failure) => failure,
         _ => return None,
     };

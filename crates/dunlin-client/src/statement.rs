@@ -109,6 +109,15 @@ pub(crate) fn append_shared(out: &mut Vec<u8>, text: &str) -> Result<(), NotOneS
     append(out, text)
 }
 
+/// First words of statements that change nothing.
+const READS: [&str; 6] = ["SELECT", "EXPLAIN", "DESCRIBE", "DESC", "SHOW", "HELP"];
+
+/// Whether a repetition of the statement, where it is one, does no harm.
+pub(crate) fn only_reads(text: &str) -> bool {
+    let first = statements(text).next().and_then(|piece| words(piece.body).next());
+    first.is_some_and(|first| READS.iter().any(|word| word.eq_ignore_ascii_case(first)))
+}
+
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
@@ -184,6 +193,22 @@ mod tests {
         append(&mut out, "SELECT 'open").unwrap_err();
         append(&mut out, "SELECT 1; SELECT 2;").unwrap_err();
         assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn reads_are_told_from_what_changes_something() {
+        for (text, reads) in [
+            ("SELECT * FROM t", true),
+            ("/* INSERT */ explain SELECT * FROM t", true),
+            ("SHOW VERSION", true),
+            ("INSERT INTO t (k, v) VALUES ('SELECT', 'x')", false),
+            ("-- SELECT\nDROP TABLE t", false),
+            ("BEGIN BATCH DELETE FROM t WHERE k = 'a'; APPLY BATCH", false),
+            ("FROBNICATE", false),
+            ("", false),
+        ] {
+            assert_eq!(only_reads(text), reads, "{text}");
+        }
     }
 
     proptest::proptest! {

@@ -5,28 +5,27 @@
 
 mod node;
 
-use dunlin_client::{Client, ClientError, Connector, Options};
+use dunlin_client::{Client, ClientError};
 use node::{echo, t};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-fn client(addr: &str, timeout: Duration) -> Arc<Client> {
-    let options = Options { timeout, ..Options::default() };
-    Arc::new(Client::with_options(Connector::new(timeout), [addr], options))
+fn client(addr: &str, timeout: Duration) -> Client {
+    Client::builder().nodes([addr]).timeout(timeout).build().unwrap()
 }
 
 /// Many callers at once: each has its own key's value and context.
-async fn everybody_has_their_own(client: &Arc<Client>) {
+async fn everybody_has_their_own(client: &Client) {
     let callers: Vec<_> = (0..50)
         .map(|i| {
             let client = client.clone();
             tokio::spawn(async move {
                 let key = format!("key{i}");
                 let found = client.get(&t(), &key).await.unwrap();
-                assert_eq!(found.values, [key.clone()]);
-                let context = client.put(&t(), &key, "v").await.unwrap();
-                assert_eq!(context.as_deref(), Some(format!("ctx-{key}").as_str()));
+                assert_eq!(found.values, [key.as_str()]);
+                let written = client.put(&t(), &key, "v").await.unwrap();
+                assert_eq!(written.context.unwrap().as_str(), format!("ctx-{key}"));
             })
         })
         .collect();

@@ -66,6 +66,8 @@ impl Verb {
     pub fn format(&self) -> Format {
         match self {
             Verb::Get(args) => args.format,
+            Verb::Put(args) => args.format,
+            Verb::Delete(args) => args.format,
             Verb::Scan(args) => args.format,
             Verb::Bench(args) => args.format,
             _ => Format::Text,

@@ -30,6 +30,14 @@ impl Seen {
 /// A node that knows the tables t (siblings) and lww of the keyspace dunlin, has no peers, and answers all else as
 /// `answer` says: the statements of a connection one after another, as a node does.
 pub async fn node(answer: impl Fn(String) -> Answer + Send + Sync + 'static) -> (String, Seen) {
+    with_peers("COLUMNS\tclient_address\nEND\trows=0\n".to_owned(), answer).await
+}
+
+/// The same with that answer to the question for its peers.
+pub async fn with_peers(
+    peers: String,
+    answer: impl Fn(String) -> Answer + Send + Sync + 'static,
+) -> (String, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let (seen, answer) = (Seen::default(), Arc::new(answer));
@@ -37,7 +45,7 @@ pub async fn node(answer: impl Fn(String) -> Answer + Send + Sync + 'static) -> 
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let (noted, answer) = (noted.clone(), answer.clone());
+            let (noted, answer, peers) = (noted.clone(), answer.clone(), peers.clone());
             tokio::spawn(async move {
                 let (mut splitter, mut text, mut bytes) = (Splitter::new(), Vec::new(), vec![0; 64 << 10]);
                 while let Ok(length @ 1..) = stream.read(&mut bytes).await {
@@ -48,6 +56,7 @@ pub async fn node(answer: impl Fn(String) -> Answer + Send + Sync + 'static) -> 
                         let statement = String::from_utf8(std::mem::take(&mut text)).unwrap();
                         let statement = statement.trim().to_owned();
                         let reply = match of_the_client(&statement) {
+                            Some(_) if statement.contains("system.peers") => peers.clone(),
                             Some(reply) => reply.to_owned(),
                             None => {
                                 noted.0.lock().unwrap().push(statement.clone());
@@ -92,7 +101,8 @@ pub async fn echo(gate: Arc<tokio::sync::Semaphore>) -> (String, Seen) {
     .await
 }
 
-fn of_the_client(statement: &str) -> Option<&'static str> {
+/// What is answered to a question of the client itself.
+pub fn of_the_client(statement: &str) -> Option<&'static str> {
     if statement.contains("system.tables") {
         return Some(
             "COLUMNS\tkeyspace_name\ttable_name\tkey_column\tkey_type\tvalue_column\tvalue_type\tconflicts\n\
