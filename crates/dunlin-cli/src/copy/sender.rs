@@ -129,7 +129,8 @@ impl<'t> Sender<'t> {
             return self.siblings().await;
         }
         let connection = connection_of(&mut self.link);
-        if fill(&mut self.waiting, &mut self.sent, &mut self.busy, connection)
+        if !waits_for_company(&self.waiting, 0, &self.sent)
+            && fill(&mut self.waiting, &mut self.sent, &mut self.busy, connection)
             && let Err(error) = connection.flush().await
         {
             return self.broken(error).map(Some);
@@ -149,6 +150,7 @@ impl<'t> Sender<'t> {
     /// Nothing can be sent before an answer comes.
     fn is_stuck(&self) -> bool {
         self.rows.is_empty()
+            || waits_for_company(&self.waiting, self.rows.len(), &self.sent)
             || self.waiting.len() + self.in_flight() >= 2 * WINDOW
             || self.waiting.front().is_some_and(|row| matches!(row.what, What::Siblings(_)))
     }
@@ -263,6 +265,12 @@ impl<'t> Sender<'t> {
         tokio::time::sleep(asked.unwrap_or(pause).min(PAUSE_MAX)).await;
         Ok(())
     }
+}
+
+/// Whether a few small rows do better to wait for others: while answers are awaited, more come.
+fn waits_for_company(waiting: &VecDeque<Row>, more: usize, sent: &VecDeque<Vec<Row>>) -> bool {
+    let is_large = |row: &Row| row.is_alone || row.bytes() > SMALL_BYTES;
+    !sent.is_empty() && waiting.len() + more < BATCH_ROWS && !waiting.front().is_some_and(is_large)
 }
 
 /// Queues rows whose keys are not in flight, in their order; true if there are any. Siblings wait until nothing is.
