@@ -158,6 +158,7 @@ fn files_are_touched_behind_the_fs_seam_only() {
         "crates/dunlin-storage/src/fs/",
         "crates/dunlin-transport/src/certs",
         "crates/dunlin-transport/src/quic",
+        "crates/dunlin-transport/src/tls/check",
         "crates/dunlin-server/src/config",
         "crates/dunlin-server/src/run",
         "crates/dunlin-server/src/admin",

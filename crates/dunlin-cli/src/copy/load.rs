@@ -26,7 +26,7 @@ const SENDERS: usize = 4;
 /// Bytes of rows that are read and not yet in, over all connections.
 const MEMORY_BYTES: u32 = 16 << 20;
 /// What the smallest row counts as: bounds the rows too.
-const ROW_BYTES_MIN: u32 = 4 << 10;
+const ROW_BYTES_MIN: u32 = 1 << 10;
 
 /// Where rows come from.
 pub struct Source<'s, R> {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 /// Rows in flight.
-const WINDOW: usize = 512;
+const WINDOW: usize = 2048;
 /// Rows of one batch, and bytes of their statements: small rows cost the node mostly what a statement costs.
 const BATCH_ROWS: usize = 64;
 const BATCH_BYTES: usize = 64 << 10;
