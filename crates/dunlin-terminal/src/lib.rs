@@ -18,7 +18,7 @@ mod status;
 
 pub use command_line::parse;
 pub use environment::{WrongVariable, variable};
-pub use output::{Output, Unwritten, write_line};
+pub use output::{Output, Unwritten, complain_line, write_line};
 pub use printable::{printable, turns};
 pub use progress::Progress;
 pub use status::{Format, explain, finish, finish_as};
@@ -29,11 +29,9 @@ macro_rules! say {
     ($($arg:tt)*) => { $crate::write_line(::std::format_args!($($arg)*)) };
 }
 
-/// Writes a line to standard error, if that can be written.
+/// Writes a line, or a text of several, to standard error, if that can be written. Whoever's words are in it, they steer no
+/// terminal.
 #[macro_export]
 macro_rules! complain {
-    ($($arg:tt)*) => {{
-        use ::std::io::Write as _;
-        let _ = ::std::writeln!(::std::io::stderr(), $($arg)*);
-    }};
+    ($($arg:tt)*) => { $crate::complain_line(::std::format_args!($($arg)*)) };
 }

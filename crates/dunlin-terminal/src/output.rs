@@ -27,6 +27,13 @@ pub fn write_line(line: fmt::Arguments<'_>) -> Result<(), Unwritten> {
     writeln!(std::io::stdout(), "{line}").map_err(Unwritten)
 }
 
+/// Writes a text; see [`crate::complain!`].
+pub fn complain_line(text: fmt::Arguments<'_>) {
+    let lines: Vec<String> = text.to_string().split('\n').map(crate::printable).collect();
+    // There is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+}
+
 /// Standard output for what is written in many pieces: buffered, and flushed by [`Output::flush`] alone.
 pub struct Output(std::io::BufWriter<std::io::Stdout>);
 

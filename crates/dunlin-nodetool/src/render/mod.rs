@@ -13,8 +13,12 @@ use dunlin_terminal::printable;
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// Text that ends in a newline.
+/// Text that ends in a newline. Whatever names the node gives, none of them steers a terminal.
 pub fn text(verb: &Verb, answer: &Value) -> String {
+    rendered(verb, answer).lines().map(|line| printable(line) + "\n").collect()
+}
+
+fn rendered(verb: &Verb, answer: &Value) -> String {
     match verb {
         Verb::Status => status::text(answer),
         Verb::Ring => ring::text(answer),
