@@ -5,7 +5,7 @@
 
 mod scripted;
 
-use scripted::{check, node, of_the_shell, table};
+use scripted::{check, command, node, of_the_shell, outcome, table};
 use std::net::TcpListener;
 
 #[test]
@@ -120,4 +120,39 @@ fn tables_with_other_columns_are_learnt_of() {
     check(&["put", "x", "1.5", "--table", "shop.t", "--host", &host], 1, "", "an integer such as 42");
     check(&["put", "5", "1.5", "--table", "shop.u", "--host", &host], 1, "", "no table shop.u");
     check(&["put", "5", "1.5", "--table", "t; DROP TABLE t", "--host", &host], 2, "", "is no table");
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_is_named_and_an_option_wins() {
+    let host = node(|statement| {
+        of_the_shell(statement).or(Some("COLUMNS\tversion\nROW\t1\nEND\trows=1\n".to_owned()))
+    });
+    let run = |arguments: &[&str], name: &str, value: &str| {
+        outcome(&command(arguments).env(name, value).stdin(std::process::Stdio::null()).output().unwrap())
+    };
+    let show = ["shell", &host, "-e", "SHOW VERSION"];
+    for (name, value, option) in [
+        ("DUNLIN_TIMEOUT", "soon", Some(["--timeout", "5"])),
+        ("DUNLIN_TIMEOUT", "tcp://10.0.0.1:9041", Some(["--timeout", "5"])),
+        ("DUNLIN_TLS_CA", "/nonexistent/ca.pem", None),
+        ("DUNLIN_CLIENT_CONFIG", "/nonexistent/client.toml", None),
+    ] {
+        let (status, out, err) = run(&show, name, value);
+        assert_eq!((status, out.as_str()), (1, ""), "{name}={value}: {err}");
+        assert!(err.contains(value), "{name}={value}: {err}");
+        if let Some(option) = option {
+            assert!(err.contains(name), "{err}");
+            let (status, _, err) = run(&[&show[..], &option].concat(), name, value);
+            assert_eq!((status, err.as_str()), (0, ""), "{name}={value} {option:?}");
+        }
+    }
+    // The host is given, so nobody asks what the variable says; an empty one says nothing.
+    for (name, value) in [("DUNLIN_HOST", "tcp://10.0.0.1:9041"), ("DUNLIN_HOST", ""), ("DUNLIN_TIMEOUT", "")]
+    {
+        let (status, _, err) = run(&show, name, value);
+        assert_eq!((status, err.as_str()), (0, ""), "{name}={value}");
+    }
+    let (status, _, err) = run(&["get", "k"], "DUNLIN_HOST", "tcp://10.0.0.1:9041");
+    assert_eq!(status, 1);
+    assert!(err.contains("DUNLIN_HOST=tcp://10.0.0.1:9041"), "{err}");
 }
