@@ -304,6 +304,9 @@ fn rows_stream_through_standard_input_and_output() {
     let (status, out, err) = outcome(&read);
     assert_eq!((status, err.as_str()), (0, ""));
     assert!(out.starts_with("2 rows loaded"), "{out}");
+    let as_json = ["shell", &host, "--format", "json", "-e", "COPY shop.\"T\" FROM STDIN"];
+    let (_, out, _) = outcome(&dunlin_reading(&as_json, b"a,1\nb"));
+    assert!(out.starts_with("{\"rejected\":1,\"rows\":1,\"seconds\":0"), "{out}");
     // In a text of statements the rows stand behind theirs.
     let text = b"COPY shop.\"T\" FROM STDIN;\nc,3\nd\n\\.\nSELEC;\n";
     let (status, out, err) = outcome(&dunlin_reading(&["shell", &host, "-f", "-"], text));

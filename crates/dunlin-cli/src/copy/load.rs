@@ -36,6 +36,8 @@ pub struct Source<'s, R> {
     pub records: &'s mut Records<R>,
     /// All bytes, if that is known.
     pub bytes: Option<u64>,
+    /// A person types them, and is not to be written over.
+    pub is_typed: bool,
 }
 
 /// Loads all rows. The tally tells how far it came, also when this is dropped.
@@ -47,7 +49,7 @@ pub async fn load<R: AsyncRead + Unpin>(
     source: Source<'_, R>,
     tally: &Tally,
 ) -> anyhow::Result<()> {
-    let Source { name, records, bytes } = source;
+    let Source { name, records, bytes, is_typed } = source;
     let mapping = mapping(copy, &columns, records, tally).await.with_context(|| name.to_owned())?;
     let rows = Rows::new(table, columns, mapping, tally.keeps_rows());
     let mut queues = Vec::new();
@@ -66,7 +68,7 @@ pub async fn load<R: AsyncRead + Unpin>(
     tokio::select! {
         biased;
         done = work => done,
-        never = show(tally, &position, bytes) => match never {},
+        never = show(tally, &position, bytes, is_typed) => match never {},
     }
 }
 
@@ -126,8 +128,13 @@ async fn read<R: AsyncRead + Unpin>(
 }
 
 /// Shows how far it is, for ever.
-async fn show(tally: &Tally, position: &Cell<u64>, bytes: Option<u64>) -> std::convert::Infallible {
-    let mut progress = Progress::start();
+async fn show(
+    tally: &Tally,
+    position: &Cell<u64>,
+    bytes: Option<u64>,
+    is_typed: bool,
+) -> std::convert::Infallible {
+    let mut progress = if is_typed { Progress::silent() } else { Progress::start() };
     let began = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

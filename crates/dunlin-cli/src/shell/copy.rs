@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "an edge: it opens the files that it is given, in real time")]
 
 use super::Shell;
-use super::answer::show_fields;
 use super::execute::{Status, Told};
 use super::failure::Trouble;
 use super::terminal::Terminal;
@@ -14,6 +13,7 @@ use anyhow::{Context, bail};
 use dunlin_client::{Columns, Failure, TableName};
 use dunlin_cql::Statement;
 use dunlin_terminal::{Progress, Unwritten, complain, explain, printable, say};
+use serde_json::json;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::rc::Rc;
@@ -79,7 +79,8 @@ async fn run(
     }
     if let Some((path, (file, bytes))) = file {
         let mut records = Records::new(file, copy.dialect);
-        let source = Source { name: &path.display().to_string(), records: &mut records, bytes };
+        let source =
+            Source { name: &path.display().to_string(), records: &mut records, bytes, is_typed: false };
         return copy::load(cluster, table, columns, copy, source, tally).await;
     }
     let name = "STDIN";
@@ -87,7 +88,7 @@ async fn run(
         // The data stand behind the statement, up to a line `\.`.
         let (input, read) = statements.lend().await.context(name)?;
         let mut records = Records::until_mark(input, read, copy.dialect);
-        let source = Source { name, records: &mut records, bytes: None };
+        let source = Source { name, records: &mut records, bytes: None, is_typed: false };
         let done = copy::load(cluster, table, columns, copy, source, tally).await;
         let lines = records.lines();
         let (input, rest) = records.into_rest();
@@ -97,11 +98,11 @@ async fn run(
     if std::io::stdin().is_terminal() {
         complain!("rows to load, then a line with \\. or Ctrl-D:");
         let mut records = Records::until_mark(Terminal::default(), bytes::BytesMut::new(), copy.dialect);
-        let source = Source { name, records: &mut records, bytes: None };
+        let source = Source { name, records: &mut records, bytes: None, is_typed: true };
         return copy::load(cluster, table, columns, copy, source, tally).await;
     }
     let mut records = Records::new(tokio::io::stdin(), copy.dialect);
-    let source = Source { name, records: &mut records, bytes: None };
+    let source = Source { name, records: &mut records, bytes: None, is_typed: false };
     copy::load(cluster, table, columns, copy, source, tally).await
 }
 
@@ -211,16 +212,10 @@ fn tell(told: &Told<'_>, copy: &Copy, tally: &Tally, took: Duration, end: End) -
     match told.format {
         // Standard output has the rows.
         _ if is_of_data => complain!("{summary}"),
-        RowFormat::Json => {
-            let (rows, rejected, seconds) = (rows.to_string(), rejected.to_string(), format!("{seconds:.3}"));
-            let all =
-                [("rows", rows.as_str()), ("rejected", rejected.as_str()), ("seconds", seconds.as_str())];
-            show_fields(
-                told.format,
-                true,
-                all.into_iter().filter(|(name, _)| is_load || *name != "rejected"),
-            )?;
+        RowFormat::Json if is_load => {
+            say!("{}", json!({ "rows": rows, "rejected": rejected, "seconds": seconds }))?;
         }
+        RowFormat::Json => say!("{}", json!({ "rows": rows, "seconds": seconds }))?,
         _ => say!("{summary}")?,
     }
     Ok(if failed || rejected > 0 { Status::Failed } else { status })
