@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 /// Connections at work.
 const SENDERS: usize = 4;
 /// Bytes of rows that are read and not yet in, over all connections.
-const MEMORY_BYTES: u32 = 16 << 20;
+const MEMORY_BYTES: u32 = 12 << 20;
 /// What the smallest row counts as: bounds the rows too.
 const ROW_BYTES_MIN: u32 = 1 << 10;
 
