@@ -118,7 +118,7 @@ async fn read<R: AsyncRead + Unpin>(
                     hand_on(row).await;
                 }
             }
-            Err(why) => tally.reject_record(&record, &why)?,
+            Err(why) => tally.reject(record.line, &why, &record.raw)?,
         }
     }
     if let Some(row) = rows.finish() {

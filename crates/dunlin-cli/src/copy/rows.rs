@@ -66,6 +66,10 @@ pub struct Sibling {
 }
 
 impl Row {
+    fn new(line: u64, key: u64, what: What, raw: Bytes) -> Row {
+        Row { line, key, what, raw, before: None, was_sent: false, is_alone: false, memory: None }
+    }
+
     /// Bytes of memory that it takes.
     pub fn bytes(&self) -> usize {
         match &self.what {
@@ -188,16 +192,7 @@ impl Rows {
             && let Some(value) = values.pop()
         {
             let what = What::Write(self.statement(&key, &value, None));
-            return Row {
-                line: value.line,
-                key: hash,
-                what,
-                raw: value.raw,
-                before: None,
-                was_sent: false,
-                is_alone: false,
-                memory: None,
-            };
+            return Row::new(value.line, hash, what, value.raw);
         }
         let line = values.first().map_or(0, |value| value.line);
         let write = |value: Value| Sibling {
@@ -213,16 +208,7 @@ impl Rows {
         );
         let writes = values.into_iter().map(write).collect();
         let what = What::Siblings(Siblings { read, context: None, writes, done: 0 });
-        Row {
-            line,
-            key: hash,
-            what,
-            raw: Bytes::new(),
-            before: None,
-            was_sent: false,
-            is_alone: false,
-            memory: None,
-        }
+        Row::new(line, hash, what, Bytes::new())
     }
 
     fn statement(&self, key: &Literal, value: &Value, last: Option<&str>) -> String {

@@ -43,12 +43,11 @@ pub struct Sender<'t> {
     refusals: u32,
 }
 
-/// Why a row is not in.
-enum Trouble {
-    /// It, or all rows, may get in a little later.
-    Passing(String, Option<Duration>),
-    /// The connection is of no use any more.
-    Lost(String),
+/// Why a row is not in, and may get in a little later.
+struct Trouble {
+    why: String,
+    /// The pause that the node asked for.
+    after: Option<Duration>,
 }
 
 impl<'t> Sender<'t> {
@@ -247,22 +246,19 @@ impl<'t> Sender<'t> {
             return Err(error.into());
         }
         self.link.leave();
-        Ok(Trouble::Lost(error.to_string()))
+        Ok(Trouble { why: error.to_string(), after: None })
     }
 
     /// Waits a little; gives up when that was so for too long.
     async fn pause(&mut self, trouble: Trouble) -> anyhow::Result<()> {
-        let (why, asked) = match trouble {
-            Trouble::Passing(why, asked) => (why, asked),
-            Trouble::Lost(why) => (why, None),
-        };
+        let Trouble { why, after } = trouble;
         self.tally.wait(self.number, why.clone());
         if self.tally.waited(self.number) > PATIENCE {
             bail!("gave up after {} s in which no row got in: {why}", PATIENCE.as_secs());
         }
         let pause = PAUSE.saturating_mul(2u32.saturating_pow(self.refusals.min(10)));
         self.refusals += 1;
-        tokio::time::sleep(asked.unwrap_or(pause).min(PAUSE_MAX)).await;
+        tokio::time::sleep(after.unwrap_or(pause).min(PAUSE_MAX)).await;
         Ok(())
     }
 }
@@ -409,5 +405,5 @@ fn is_passing(failure: &Failure) -> bool {
 
 fn passing(failure: &Failure) -> Trouble {
     let after = failure.field("retry_after_ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
-    Trouble::Passing(failure.to_string(), after)
+    Trouble { why: failure.to_string(), after }
 }

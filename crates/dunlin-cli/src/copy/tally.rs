@@ -5,7 +5,6 @@
     reason = "an edge: it writes the file of rejects, and waits in real time"
 )]
 
-use super::records::Record;
 use anyhow::Context as _;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -86,11 +85,6 @@ impl Tally {
         dialect.write_cell(&mut row, raw);
         row.push(b'\n');
         file.write_all(&row).with_context(|| format!("cannot write {}", path.display()))
-    }
-
-    /// The same of a record that is none.
-    pub fn reject_record(&self, record: &Record, why: &str) -> anyhow::Result<()> {
-        self.reject(record.line, why, &record.raw)
     }
 
     /// Rows that were not taken.
